@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * limits.h - every bound on what comes from outside, and on what we hold, with its reason
+ *
+ * Sources: [S3] the S3 API reference's published limits; [C] s3 servers as measured or read, see
+ * DESIGN.md "What S3 servers really do".
+ */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+#define KIB(n) ((size_t)(n) << 10)
+#define MIB(n) ((uint64_t)(n) << 20)
+#define GIB(n) ((uint64_t)(n) << 30)
+
+/* --- names */
+#define LIMIT_KEY 1024        /* bytes of an object key, prefix included [S3] */
+#define LIMIT_KEY_SEGMENT 255 /* bytes between two slashes; MinIO and SeaweedFS keep files [C] */
+#define LIMIT_BUCKET 63       /* characters of a bucket name [S3] */
+#define LIMIT_BUCKET_MIN 3
+#define LIMIT_ENDPOINT 512   /* characters of an endpoint URL: a host name is at most 253 */
+#define LIMIT_OPTION 4096    /* characters of an option's value: session tokens reach 2 KiB */
+#define LIMIT_UPLOAD_ID 1024 /* characters of a multipart upload id; AWS uses about 130 */
+#define LIMIT_TOKEN 4096     /* characters of a continuation token, opaque */
+#define LIMIT_URL 8192       /* characters of a request URL: three per byte of key, and a token */
+
+/* --- what a server may send */
+#define LIMIT_HEADER_LINE 8192       /* bytes of one response header we look at */
+#define LIMIT_HEADERS 200            /* response headers of one answer */
+#define LIMIT_REPLY (8u << 20)       /* bytes of an XML answer: 1000 keys are about 400 KiB */
+#define LIMIT_ERROR_BODY (64u << 10) /* bytes of an error document worth reading */
+#define LIMIT_XML_DEPTH 16           /* S3's deepest answer nests 5 */
+#define LIMIT_XML_TEXT 16384         /* bytes of one element's text */
+#define LIMIT_LIST_PAGE 1000         /* keys a page [S3] */
+#define LIMIT_LIST_PAGES 100000 /* pages of one listing: 10^8 keys; stops a server that loops */
+#define LIMIT_DELETE_BATCH 1000 /* keys in one DeleteObjects [S3] */
+
+/* --- objects */
+#define LIMIT_PUT GIB(5)             /* bytes in one PUT or CopyObject [S3] */
+#define LIMIT_PART_MIN MIB(5)        /* bytes of a part that is not the last [S3] */
+#define LIMIT_PART GIB(5)            /* [S3] */
+#define LIMIT_PARTS 10000            /* [S3]; 1000 at some providers, see their preset */
+#define LIMIT_OBJECT (GIB(1) * 5120) /* 5 TiB, the size every provider takes [S3] */
+
+/* --- time, milliseconds */
+#define CONNECT_MS 5000 /* a LAN answers in 1, a continent in 300 */
+#define CALL_MS 120000  /* a call's deadline unless its caller says otherwise */
+#define CALL_MS_MAX 3600000
+#define LOW_SPEED_BYTES 1024     /* slower than this a second ... */
+#define LOW_SPEED_S 30           /* ... for so long is a dead peer */
+#define COMPLETE_LOW_SPEED_S 300 /* Complete and Copy may be silent for minutes [S3] */
+#define SKEW_TOLERATED_S 60      /* correct our clock offset beyond this */
+#define IDLE_CONNECTION_S 55 /* RGW drops idle connections at 65 s [C]; stale ones are retried */
+
+/* --- retries; see retry.h */
+#define BACKOFF_BASE_MS 50       /* a server's or network's hiccup */
+#define BACKOFF_THROTTLE_MS 1000 /* "slow down" */
+#define BACKOFF_CAP_MS 20000
+#define RETRY_AFTER_CAP_MS 60000 /* what we believe a Retry-After of */
+#define RETRY_BUDGET 500         /* tokens: an outage must not multiply the load ... */
+#define RETRY_COST 14            /* ... so a retry costs these, a throttled one less ... */
+#define RETRY_COST_THROTTLE 5
+#define RETRY_REFUND 1 /* ... and a success gives some back */
+
+/* --- memory and parallelism */
+#define CONNECTIONS_DEFAULT 16
+#define CONNECTIONS_MAX 64
+#define PART_DEFAULT MIB(16)    /* where transfers are no longer bound by round trips [C] */
+#define STREAM_MEMORY MIB(64)   /* part buffers of one upload while parts are small */
+#define STORAGE_MEMORY MIB(256) /* part buffers of all uploads of one client */
+#define READ_CHUNK MIB(4)       /* one range request of a sequential read */
+#define READ_AHEAD_MAX MIB(32)  /* in flight or waiting, per open file */
+#define CACHE_BLOCK MIB(1)      /* unit of the node's read cache */
+#define SMALL_OBJECT KIB(64)    /* bytes; kept in memory when read: notes, logs */
+
+/* --- files */
+#define DIR_TTL_MS 5000   /* how old another node's change may be when it shows */
+#define SPOOL_MAX GIB(64) /* a file written out of order, kept on the node until close */
+#define OPEN_FILES_MAX 1024
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * client.h - one bucket of one store, as the rest of the library sees it
+ *
+ * Locks: `lock` guards what stands below it and is never held across the network.
+ */
+#ifndef CORE_CLIENT_H
+#define CORE_CLIENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "core/config.h"
+#include "core/creds.h"
+#include "core/http.h"
+#include "core/sigv4.h"
+#include "s3pve.h"
+
+struct engine;
+
+struct s3pve_client {
+    struct config config; /* endpoint, bucket and prefix never change */
+    s3pve_log_fn log;
+    void *log_ctx;
+    pid_t pid;                  /* of the process that opened it */
+    struct transport transport; /* owned */
+    struct engine *engine;      /* owned: queues, window, retry budget; see engine.c */
+    atomic_ullong part_memory;  /* bytes of part buffers in use, see upload.c */
+
+    pthread_mutex_t lock; /* guards everything below */
+    struct creds creds;
+    char region[64]; /* what we sign for; "" until known */
+    int64_t skew_s;  /* server's clock minus ours */
+    struct sigv4_key signing_key;
+    struct s3pve_caps caps;
+    bool list_v1; /* the server has no ListObjectsV2 */
+    bool no_batch_delete;
+    struct s3pve_counters counters;
+};
+
+/* Open with a transport of the caller's: for tests.  Takes @transport over, also on failure. */
+int client_open_with(
+    const struct s3pve_config *config,
+    s3pve_log_fn log,
+    void *log_ctx,
+    const struct transport *transport,
+    struct s3pve_client **ret_client,
+    struct s3pve_error *err
+);
+
+/* Prefix in front; @ret_key is malloc()ed.  And the other way: NULL when it is not below ours. */
+int client_full_key(
+    const struct s3pve_client *client, const char *key, char **ret_key, struct s3pve_error *err
+);
+const char *client_relative_key(const struct s3pve_client *client, const char *full_key);
+
+/* One event to the log, unless nobody listens. */
+void client_log(
+    struct s3pve_client *client,
+    enum s3pve_log_level level,
+    const char *operation,
+    const char *key,
+    const char *fmt,
+    ...
+) _printf_(5, 6);
+
+#endif

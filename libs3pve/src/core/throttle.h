@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * throttle.h - a token bucket for bytes a second, shared by all transfers of a client
+ *
+ * Pure: time comes in.  Not thread-safe: the engine owns it.
+ */
+#ifndef CORE_THROTTLE_H
+#define CORE_THROTTLE_H
+
+#include <stdint.h>
+
+struct throttle {
+    uint64_t rate; /* bytes a second; 0: no limit */
+    int64_t level; /* bytes that may go now; negative: a debt */
+    int64_t last_ms;
+};
+
+void throttle_set(struct throttle *throttle, uint64_t rate, int64_t now_ms);
+/* How many of @want bytes may go now (at least 1 unless 0 may go). */
+uint64_t throttle_take(struct throttle *throttle, uint64_t want, int64_t now_ms);
+/* Milliseconds until something may go; 0: now. */
+unsigned throttle_wait_ms(struct throttle *throttle, int64_t now_ms);
+
+#endif
