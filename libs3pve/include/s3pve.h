@@ -605,6 +605,16 @@ struct s3pve_files_notify {
 };
 void s3pve_files_set_notify(struct s3pve_files *files, const struct s3pve_files_notify *notify);
 
+/** s3pve_files_set_limits() - another cache size and quota from now on, bytes; 0: none */
+void s3pve_files_set_limits(struct s3pve_files *files, uint64_t cache_size, uint64_t quota);
+
+/** s3pve_files_expire() - every directory counts as old: the next access lists it again */
+void s3pve_files_expire(struct s3pve_files *files);
+
+/** s3pve_files_set_cancel() - calls of this thread end with -EINTR soon after *@cancel, written
+ *  atomically, becomes nonzero: the process that asked was killed.  NULL: never, the default. */
+void s3pve_files_set_cancel(const int *cancel);
+
 /* lookup, create and mkdir add one reference to the inode; forget takes @n away. */
 int s3pve_files_lookup(
     struct s3pve_files *files, uint64_t parent, const char *name, struct stat *ret_attr
@@ -669,7 +679,10 @@ int s3pve_file_open(
 /** Return: bytes read (0 at the end), or a negative errno */
 ssize_t s3pve_file_read(struct s3pve_file *file, void *buf, size_t len, uint64_t offset);
 ssize_t s3pve_file_write(struct s3pve_file *file, const void *buf, size_t len, uint64_t offset);
-/** s3pve_file_flush() - close(2) is coming: publish (or seal, see promise 3) and say how it went */
+/** s3pve_file_flush() - the last close(2), as far as one can tell: publish (or seal, see promise 3)
+ *  and say how it went.  Harmless when repeated or when nothing changed.  A write may still follow
+ *  (a descriptor that was passed on); then the next flush publishes the longer file, or that write
+ *  fails with EIO; bytes are never lost in silence. */
 int s3pve_file_flush(struct s3pve_file *file);
 int s3pve_file_fsync(struct s3pve_file *file);
 /** s3pve_file_close() - last reference gone; a file never flushed is dropped.  Returns NULL. */
