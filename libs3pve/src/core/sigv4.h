@@ -31,7 +31,7 @@ struct sigv4_request {
     size_t n_query;
     const struct sigv4_pair *headers; /* all that are signed, any case and order; with host */
     size_t n_headers;
-    const char *payload_hash; /* hex SHA-256, or SIGV4_UNSIGNED */
+    const char *payload_hash; /* hex SHA-256, or SIGV4_UNSIGNED, which NULL means too */
 };
 
 struct sigv4_scope {
@@ -52,14 +52,17 @@ int sigv4_encode(struct buf *out, const char *text, size_t len, bool keep_slash)
 /* "YYYYMMDDTHHMMSSZ" */
 void sigv4_timestamp(int64_t time_s, char ret_stamp[17]);
 
-void sigv4_derive(struct sigv4_key *key, const char *secret, const struct sigv4_scope *scope);
+/* Return: 0, or -1 (no memory, or a secret, region or service that is too long). */
+int sigv4_derive(struct sigv4_key *key, const char *secret, const struct sigv4_scope *scope);
+/* Was it derived for this day, region and service?  It cannot tell whose secret it was. */
+bool sigv4_key_fits(const struct sigv4_key *key, const struct sigv4_scope *scope);
 void sigv4_key_wipe(struct sigv4_key *key);
 
 /* The two intermediate texts, for tests and --debug. */
 int sigv4_canonical(const struct sigv4_request *rq, struct buf *out);
 int sigv4_string_to_sign(const struct sigv4_scope *scope, const char *canonical, struct buf *out);
 
-/* The value of the Authorization header. @key must be derived for @scope. */
+/* The value of the Authorization header.  Fails when @key is not derived for @scope. */
 int sigv4_authorization(
     const struct sigv4_request *rq,
     const struct sigv4_scope *scope,
@@ -69,7 +72,7 @@ int sigv4_authorization(
 );
 
 /* The query string of a presigned URL, without '?'.  rq->query: further parameters; rq->headers:
- * just host.  @token may be NULL. */
+ * usually just host.  @token may be NULL; @lifetime_s is 1 to 604800. */
 int sigv4_presign(
     const struct sigv4_request *rq,
     const struct sigv4_scope *scope,
@@ -80,7 +83,7 @@ int sigv4_presign(
     struct buf *out
 );
 
-/* Hex digest of scattered data. */
-void sigv4_hash(const struct iovec *iov, size_t n_iov, char ret_hex[65]);
+/* Hex digest of scattered data.  Return: 0, or -1 with an empty @ret_hex (no memory). */
+int sigv4_hash(const struct iovec *iov, size_t n_iov, char ret_hex[65]);
 
 #endif
