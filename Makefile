@@ -14,7 +14,7 @@ CFLAGS  ?= -O2 -g
 B       ?= build
 
 # pkg-config may be missing until `make deps` has run, so nothing here is asked before it is needed.
-PKGS      := libcurl openssl libxml-2.0 jansson
+PKGS      := libcurl openssl libxml-2.0 jansson libisal
 PKGS_D    := fuse3 jansson libsystemd
 cflags_of  = $(shell pkg-config --cflags $(1) 2>/dev/null)
 libs_of    = $(shell pkg-config --libs $(1) 2>/dev/null)
@@ -50,7 +50,11 @@ $(B)/s3pved: $(DMN) $(B)/libs3pve.so.0
 $(B)/s3pve: $(CLI) $(B)/libs3pve.so.0
 	$(CC) $(LDFLAGS) -pthread -o $@ $(CLI) -L$(B) -ls3pve $(call libs_of,jansson)
 
-$(B)/t/unit/%.t: $(B)/t/unit/%.o $(B)/t/lib/tap.o $(LIB)
+# A test takes from the archive just what it needs.
+$(B)/libs3pve.a: $(LIB)
+	rm -f $@ && ar rcs $@ $^
+
+$(B)/t/unit/%.t: $(B)/t/unit/%.o $(B)/t/lib/tap.o $(B)/libs3pve.a
 	$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
 
 $(B)/xs/blib: $(wildcard xs/* xs/lib/* xs/lib/*/*) $(B)/libs3pve.so.0

@@ -87,7 +87,8 @@ struct s3pve_log_record {
     unsigned elapsed_ms;
 };
 
-/** s3pve_log_fn - where events go; called from any thread, never with a secret; must not block */
+/** s3pve_log_fn - where events go; called from any thread, never with a secret; must
+ *  neither block nor call the library */
 typedef void (*s3pve_log_fn)(void *ctx, const struct s3pve_log_record *record);
 
 /* --------------------------------------------------------- configuration */

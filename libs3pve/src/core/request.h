@@ -64,6 +64,7 @@ struct request {
     const struct iovec *body; /* borrowed until done; may be sent several times */
     size_t n_body;
     uint64_t body_len;
+    bool md5;         /* Content-MD5 whatever else protects the body: DeleteObjects needs it */
     bool checksum;    /* the body deserves a transport checksum (Content-MD5 or CRC32C) */
     bool once;        /* a lost answer must not be resent: fail with .ambiguous */
     bool slow_answer; /* Complete, Copy: silence for minutes is normal */
@@ -91,10 +92,13 @@ struct request {
     /* --- the engine's */
     enum request_state state;
     struct request *next, *prev;
-    struct exchange *exchange; /* the attempt on the wire, see engine.c */
+    struct exchange *exchange; /* the attempt on the wire, see exchange.h */
     int64_t deadline_ms, not_before_ms, started_ms;
     char pinned_etag[S3PVE_ETAG_MAX]; /* while resuming a range */
-    bool corrected_clock, corrected_region, retried_stale, retried_digest, refreshed_creds;
+    char payload_hash[65];            /* hex, or UNSIGNED-PAYLOAD: once for all attempts */
+    int cancelled;                    /* atomic: request_cancel() */
+    bool corrected_clock, corrected_region, refreshed_creds, retried_digest;
+    unsigned n_stale;
     bool out_of_memory; /* a builder failed; reported by send */
 };
 

@@ -34,6 +34,9 @@ int xml_walk(
     struct s3pve_error *err
 );
 
+/* Just the root element's local name.  Return: 0, or -1 when there is none. */
+int xml_root(const char *data, size_t len, char ret_root[64]);
+
 /* <Error><Code/><Message/><Region/><RequestId/></Error>, from as much of it as is there. */
 struct xml_error {
     char code[48];

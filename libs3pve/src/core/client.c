@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "core/client.h"
+#include "core/engine.h"
+#include "core/error.h"
+
+DEFINE_CLEANUP(struct s3pve_client *, s3pve_client_close)
+
+static int client_init(
+    struct s3pve_client *client, const struct s3pve_config *config, struct s3pve_error *err
+) {
+    if (config_resolve(config, &client->config, err) < 0)
+        return -1;
+    if (creds_load(&client->config, &client->creds, err) < 0)
+        return -1;
+    snprintf(client->region, sizeof(client->region), "%s", client->config.region);
+    return engine_new(client, err);
+}
+
+int client_open_with(
+    const struct s3pve_config *config,
+    s3pve_log_fn log,
+    void *log_ctx,
+    const struct transport *transport,
+    struct s3pve_client **ret_client,
+    struct s3pve_error *err
+) {
+    _cleanup_(s3pve_client_closep) struct s3pve_client *client = calloc(1, sizeof(*client));
+
+    if (!client) {
+        if (transport)
+            transport->free(transport->ctx, false);
+        return error_set(err, S3PVE_E_NOMEM, "client");
+    }
+
+    pthread_mutex_init(&client->lock, NULL);
+    client->pid = getpid();
+    client->log = log;
+    client->log_ctx = log_ctx;
+    if (transport)
+        client->transport = *transport;
+    if (client_init(client, config, err) < 0)
+        return -1;
+    if (!transport && http_transport(&client->config, &client->transport, err) < 0)
+        return -1;
+
+    *ret_client = steal_ptr(&client);
+    return 0;
+}
+
+_public_ int s3pve_client_open(
+    const struct s3pve_config *config,
+    s3pve_log_fn log,
+    void *log_ctx,
+    struct s3pve_client **ret_client,
+    struct s3pve_error *err
+) {
+    return client_open_with(config, log, log_ctx, NULL, ret_client, err);
+}
+
+_public_ int s3pve_client_start_thread(struct s3pve_client *client, struct s3pve_error *err) {
+    return engine_start_thread(client, err);
+}
+
+_public_ struct s3pve_client *s3pve_client_close(struct s3pve_client *client) {
+    bool forked;
+
+    if (!client)
+        return NULL;
+
+    forked = client->pid != getpid();
+    engine_free(client->engine, forked);
+    if (client->transport.free)
+        client->transport.free(client->transport.ctx, forked);
+    sigv4_key_wipe(&client->signing_key);
+    creds_clear(&client->creds);
+    config_clear(&client->config);
+    pthread_mutex_destroy(&client->lock);
+    free(client);
+    return NULL;
+}
+
+/* What a running client cannot take over: others hold pointers into it. */
+static int check_same(const struct config *old, const struct config *new, struct s3pve_error *err) {
+    const struct {
+        const char *name, *old, *new;
+    } fixed[] = {
+        {"endpoint", old->base_url, new->base_url},
+        {"bucket", old->bucket, new->bucket},
+        {"prefix", old->prefix, new->prefix},
+        {"region", old->region, new->region},
+        {"storage-class", old->storage_class, new->storage_class},
+        {"sse", old->sse, new->sse},
+        {"sse-kms-key", old->sse_kms_key, new->sse_kms_key},
+        {"fingerprint", old->fingerprint, new->fingerprint},
+        {"ca-file", old->ca_file, new->ca_file},
+        {"proxy", old->proxy, new->proxy},
+    };
+
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+        if (strcmp(fixed[i].old, fixed[i].new) != 0)
+            return error_set(
+                err, S3PVE_E_INVALID, "a new %s takes effect only after a restart", fixed[i].name
+            );
+    return 0;
+}
+
+_public_ int s3pve_client_reconfigure(
+    struct s3pve_client *client, const struct s3pve_config *config, struct s3pve_error *err
+) {
+    _cleanup_(config_clear) struct config fresh = {0};
+    struct creds creds = {0};
+
+    if (config_resolve(config, &fresh, err) < 0 || check_same(&client->config, &fresh, err) < 0 ||
+        creds_load(&fresh, &creds, err) < 0)
+        return -1;
+
+    {
+        LOCK_SCOPE(&client->lock);
+        creds_clear(&client->creds);
+        client->creds = creds;
+        sigv4_key_wipe(&client->signing_key);
+    }
+    engine_limit(client->engine, fresh.upload_limit, fresh.download_limit);
+    return 0;
+}
+
+_public_ void s3pve_client_counters(
+    struct s3pve_client *client, struct s3pve_counters *ret_counters
+) {
+    unsigned in_flight = engine_in_flight(client->engine);
+    LOCK_SCOPE(&client->lock);
+
+    *ret_counters = client->counters;
+    ret_counters->in_flight = in_flight;
+}
+
+int client_full_key(
+    const struct s3pve_client *client, const char *key, char **ret_key, struct s3pve_error *err
+) {
+    if (asprintf(ret_key, "%s%s", client->config.prefix, key) < 0)
+        return error_set(err, S3PVE_E_NOMEM, "key");
+    return 0;
+}
+
+const char *client_relative_key(const struct s3pve_client *client, const char *full_key) {
+    size_t len = strlen(client->config.prefix);
+
+    return strncmp(full_key, client->config.prefix, len) == 0 ? full_key + len : NULL;
+}
+
+void client_log(
+    struct s3pve_client *client,
+    enum s3pve_log_level level,
+    const char *operation,
+    const char *key,
+    const char *fmt,
+    ...
+) {
+    char text[512];
+    struct s3pve_log_record record = {
+        .level = level,
+        .storage = client->config.storage,
+        .operation = operation,
+        .key = key ? key : "",
+        .s3_code = "",
+        .request_id = "",
+        .message = text,
+    };
+    va_list ap;
+
+    if (!client->log)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    client->log(client->log_ctx, &record);
+}

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * engine.c - queue, send, judge, try again: the one road out
+ *
+ *     NEW --request_submit--> QUEUED --engine_start--> SENT --engine_finish--> DONE
+ *                                ^                       |
+ *            engine_due --- WAITING <--- engine_retry ---+
+ *
+ * A request is DONE from any state when its deadline passes or it is cancelled [engine_expire].
+ *
+ * One thread at a time drives (moves the lists and polls the transport): the engine's own, or any
+ * that waits.  `lock` guards the lists and every request's state and is not held while polling.
+ * Lock order: engine->lock, then client->lock.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/limits.h"
+#include "core/engine.h"
+#include "core/engine_private.h"
+#include "core/error.h"
+#include "core/exchange.h"
+
+#define IDLE_POLL_MS 60000 /* an idle engine thread sleeps until it is woken */
+#define CANCEL_POLL_MS 100 /* how soon a cancel flag is seen */
+
+int64_t engine_now(const struct engine *engine) {
+    return engine->client->transport.now_ms(engine->client->transport.ctx);
+}
+
+/* ------------------------------------------------------------------ lists */
+
+void requests_remove(struct requests *list, struct request *rq) {
+    *(rq->prev ? &rq->prev->next : &list->first) = rq->next;
+    *(rq->next ? &rq->next->prev : &list->last) = rq->prev;
+    rq->next = rq->prev = NULL;
+    list->n--;
+}
+
+void requests_append(struct requests *list, struct request *rq) {
+    rq->prev = list->last;
+    rq->next = NULL;
+    *(list->last ? &list->last->next : &list->first) = rq;
+    list->last = rq;
+    list->n++;
+}
+
+static void requests_prepend(struct requests *list, struct request *rq) {
+    rq->next = list->first;
+    rq->prev = NULL;
+    *(list->first ? &list->first->prev : &list->last) = rq;
+    list->first = rq;
+    list->n++;
+}
+
+static struct requests *list_of(struct engine *engine, const struct request *rq) {
+    switch (rq->state) {
+    case REQUEST_QUEUED: return &engine->queued;
+    case REQUEST_WAITING: return &engine->waiting;
+    default: return &engine->sent;
+    }
+}
+
+void engine_queue(struct engine *engine, struct request *rq) {
+    rq->state = REQUEST_QUEUED;
+    if (rq->urgent)
+        requests_prepend(&engine->queued, rq);
+    else
+        requests_append(&engine->queued, rq);
+}
+
+/* ---------------------------------------------------------------- the end */
+
+void engine_log(
+    struct s3pve_client *client,
+    const struct request *rq,
+    enum s3pve_log_level level,
+    const char *text
+) {
+    char key[LIMIT_KEY + 1];
+    struct s3pve_log_record record = {
+        .level = level,
+        .storage = client->config.storage,
+        .operation = rq->operation,
+        .key = key,
+        .s3_code = rq->error.s3_code,
+        .request_id = rq->reply.request_id,
+        .message = text,
+        .http_status = rq->reply.status,
+        .attempt = rq->attempts,
+        .elapsed_ms = (unsigned)(client->transport.now_ms(client->transport.ctx) - rq->started_ms),
+    };
+
+    if (!client->log)
+        return;
+    snprintf(
+        key,
+        sizeof(key),
+        "%s%s",
+        rq->raw_key || !rq->key ? "" : client->config.prefix,
+        rq->key ? rq->key : ""
+    );
+    client->log(client->log_ctx, &record);
+}
+
+static enum s3pve_log_level level_of(enum s3pve_code code) {
+    switch (code) {
+    case S3PVE_OK:
+    case S3PVE_E_NOT_FOUND: /* answers rather than faults */
+    case S3PVE_E_CONFLICT:
+    case S3PVE_E_CANCELLED:
+    case S3PVE_E_UNSUPPORTED: return S3PVE_LOG_DEBUG;
+    default: return S3PVE_LOG_WARNING;
+    }
+}
+
+/* Called with the lock; @rq is in no list.  After this the request is its caller's again. */
+void engine_done(struct engine *engine, struct request *rq) {
+    struct s3pve_client *client = engine->client;
+    enum s3pve_log_level level = level_of(rq->error.code);
+
+    if (rq->error.code == S3PVE_OK && rq->attempts > 1)
+        level = S3PVE_LOG_INFO;
+    engine_log(client, rq, level, rq->error.code ? rq->error.message : "done");
+    rq->state = REQUEST_DONE;
+    pthread_cond_broadcast(&engine->moved);
+}
+
+static void engine_drop_exchange(struct engine *engine, struct request *rq) {
+    struct transport *transport = &engine->client->transport;
+
+    if (!rq->exchange)
+        return;
+    transport->cancel(transport->ctx, &rq->exchange->transfer);
+    exchange_free(steal_ptr(&rq->exchange));
+}
+
+/* Time is up, or the caller gave up.  What it was last refused for says more than "time out". */
+static void engine_give_up(struct engine *engine, struct request *rq, enum s3pve_code code) {
+    struct s3pve_error last = rq->error;
+    const char *what = rq->key ? rq->key : engine->client->config.bucket;
+
+    if (rq->state == REQUEST_SENT)
+        rq->ambiguous = true;
+    requests_remove(list_of(engine, rq), rq);
+    engine_drop_exchange(engine, rq);
+    if (code == S3PVE_E_CANCELLED)
+        error_set(&rq->error, code, "%s %s: cancelled", rq->operation, what);
+    else if (last.code != S3PVE_OK)
+        error_wrap(&rq->error, "gave up after %u attempts", rq->attempts);
+    else
+        error_set(
+            &rq->error,
+            code,
+            "%s %s: %s: no answer in time",
+            rq->operation,
+            what,
+            engine->client->config.host
+        );
+    engine_done(engine, rq);
+}
+
+bool engine_cancelled(const struct request *rq) {
+    return __atomic_load_n(&rq->cancelled, __ATOMIC_RELAXED) ||
+           (rq->call.cancel && __atomic_load_n(rq->call.cancel, __ATOMIC_RELAXED));
+}
+
+/* Returns the milliseconds until something in the list is due. */
+static int64_t expire_list(struct engine *engine, struct requests *list, int64_t now) {
+    int64_t due = now + IDLE_POLL_MS;
+
+    for (struct request *rq = list->first, *next; rq; rq = next) {
+        next = rq->next;
+        if (engine->stopping || engine_cancelled(rq)) {
+            engine_give_up(engine, rq, S3PVE_E_CANCELLED);
+            continue;
+        }
+        if (rq->deadline_ms <= now) {
+            engine_give_up(engine, rq, S3PVE_E_TIMEOUT);
+            continue;
+        }
+        if (rq->deadline_ms < due)
+            due = rq->deadline_ms;
+        if (rq->state == REQUEST_WAITING && rq->not_before_ms < due)
+            due = rq->not_before_ms;
+        if (rq->call.cancel && now + CANCEL_POLL_MS < due)
+            due = now + CANCEL_POLL_MS;
+    }
+    return due;
+}
+
+static int64_t engine_expire(struct engine *engine, int64_t now) {
+    int64_t a = expire_list(engine, &engine->queued, now);
+    int64_t b = expire_list(engine, &engine->waiting, now);
+    int64_t c = expire_list(engine, &engine->sent, now);
+
+    return a < b ? (a < c ? a : c) : (b < c ? b : c);
+}
+
+/* ------------------------------------------------------------------ start */
+
+static void engine_due(struct engine *engine, int64_t now) {
+    for (struct request *rq = engine->waiting.first, *next; rq; rq = next) {
+        next = rq->next;
+        if (rq->not_before_ms > now)
+            continue;
+        requests_remove(&engine->waiting, rq);
+        engine_queue(engine, rq);
+    }
+}
+
+static void engine_send(struct engine *engine, struct request *rq, int64_t now) {
+    struct transport *transport = &engine->client->transport;
+    int64_t left = rq->deadline_ms - now;
+
+    requests_remove(&engine->queued, rq);
+    rq->attempts++;
+    if (!rq->range.set)
+        rq->received = 0;
+    if (exchange_new(engine->client, rq, (unsigned)left, &rq->exchange, &rq->error) < 0) {
+        engine_done(engine, rq);
+        return;
+    }
+    if (transport->start(transport->ctx, &rq->exchange->transfer) < 0) {
+        exchange_free(steal_ptr(&rq->exchange));
+        error_set(&rq->error, S3PVE_E_NOMEM, "%s: out of memory", rq->operation);
+        engine_done(engine, rq);
+        return;
+    }
+    rq->state = REQUEST_SENT;
+    requests_append(&engine->sent, rq);
+}
+
+static void engine_start(struct engine *engine, int64_t now) {
+    while (engine->queued.first && engine->sent.n < engine->window / WINDOW_UNIT)
+        engine_send(engine, engine->queued.first, now);
+}
+
+/* ------------------------------------------------------------------ drive */
+
+/* One step, called with the lock by the one who drives; the lock is dropped while polling. */
+static void engine_step(struct engine *engine, int64_t until_ms) {
+    struct transport *transport = &engine->client->transport;
+    struct transfer *transfer;
+    int64_t now = engine_now(engine), due, wait;
+
+    if (engine->new_limits) {
+        transport->limit(transport->ctx, engine->upload_limit, engine->download_limit);
+        engine->new_limits = false;
+    }
+    due = engine_expire(engine, now);
+    engine_due(engine, now);
+    engine_start(engine, now);
+    if (until_ms < due)
+        due = until_ms;
+    wait = due > now ? due - now : 0;
+
+    pthread_mutex_unlock(&engine->lock);
+    transfer = transport->poll(transport->ctx, (int)wait);
+    pthread_mutex_lock(&engine->lock);
+    while (transfer) {
+        engine_finish(engine, transfer);
+        transfer = transport->poll(transport->ctx, 0);
+    }
+}
+
+static int first_done(struct request *const *rqs, size_t n_rqs, bool *ret_any) {
+    *ret_any = false;
+    for (size_t i = 0; i < n_rqs; i++) {
+        if (!rqs[i])
+            continue;
+        *ret_any = true;
+        if (rqs[i]->state == REQUEST_DONE)
+            return (int)i;
+    }
+    return -1;
+}
+
+static void cond_wait_until(struct engine *engine, int64_t until_ms) {
+    int64_t wait = until_ms - engine_now(engine);
+    struct timespec at;
+
+    if (wait <= 0)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += wait / 1000;
+    at.tv_nsec += wait % 1000 * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(&engine->moved, &engine->lock, &at);
+}
+
+int request_wait(
+    struct s3pve_client *client, struct request *const *rqs, size_t n_rqs, int timeout_ms
+) {
+    struct engine *engine = client->engine;
+    int64_t until = engine_now(engine) + timeout_ms;
+    bool any;
+    LOCK_SCOPE(&engine->lock);
+
+    for (;;) {
+        int done = first_done(rqs, n_rqs, &any);
+
+        if (done >= 0 || !any || engine_now(engine) >= until)
+            return done;
+        if (engine->has_thread || engine->driving) {
+            cond_wait_until(engine, until);
+            continue;
+        }
+        engine->driving = true;
+        engine_step(engine, until);
+        engine->driving = false;
+        pthread_cond_broadcast(&engine->moved);
+    }
+}
+
+static void engine_wake(struct engine *engine) {
+    if (engine->has_thread || engine->driving)
+        engine->client->transport.wake(engine->client->transport.ctx);
+}
+
+void request_submit(struct s3pve_client *client, struct request *rq) {
+    struct engine *engine = client->engine;
+    unsigned timeout = rq->call.timeout_ms ? rq->call.timeout_ms : client->config.timeout_ms;
+
+    rq->error = S3PVE_ERROR_INIT;
+    rq->attempts = rq->n_stale = 0;
+    rq->received = 0;
+    rq->ambiguous = false;
+    __atomic_store_n(&rq->cancelled, 0, __ATOMIC_RELAXED);
+    exchange_hash(client, rq);
+
+    LOCK_SCOPE(&engine->lock);
+    rq->started_ms = engine_now(engine);
+    /* A body gets the time that the slowest useful line needs: 64 KiB a second. */
+    rq->deadline_ms = rq->started_ms + timeout + (int64_t)(rq->body_len / 64);
+    if (client->pid != getpid()) {
+        error_set(&rq->error, S3PVE_E_INVALID, "%s: used after fork()", rq->operation);
+        engine_done(engine, rq);
+    } else if (rq->out_of_memory) {
+        error_set(&rq->error, S3PVE_E_NOMEM, "%s: out of memory", rq->operation);
+        engine_done(engine, rq);
+    } else {
+        engine_queue(engine, rq);
+        engine_wake(engine);
+    }
+}
+
+int request_send(struct s3pve_client *client, struct request *rq, struct s3pve_error *err) {
+    request_submit(client, rq);
+    while (request_wait(client, &rq, 1, IDLE_POLL_MS) < 0)
+        ;
+    if (rq->error.code == S3PVE_OK)
+        return 0;
+
+    if (err)
+        *err = rq->error;
+    return -1;
+}
+
+void request_cancel(struct s3pve_client *client, struct request *rq) {
+    if (rq->state == REQUEST_NEW)
+        return;
+
+    __atomic_store_n(&rq->cancelled, 1, __ATOMIC_RELAXED);
+    {
+        LOCK_SCOPE(&client->engine->lock);
+        engine_wake(client->engine);
+    }
+    while (request_wait(client, &rq, 1, IDLE_POLL_MS) < 0)
+        ;
+}
+
+/* -------------------------------------------------------------- life cycle */
+
+static void *engine_main(void *ctx) {
+    struct engine *engine = ctx;
+    LOCK_SCOPE(&engine->lock);
+
+    while (!engine->stopping)
+        engine_step(engine, engine_now(engine) + IDLE_POLL_MS);
+    engine_expire(engine, engine_now(engine)); /* fail what is left */
+    return NULL;
+}
+
+int engine_new(struct s3pve_client *client, struct s3pve_error *err) {
+    struct engine *engine = calloc(1, sizeof(*engine));
+    pthread_condattr_t attr;
+
+    if (!engine)
+        return error_set(err, S3PVE_E_NOMEM, "engine");
+
+    engine->client = client;
+    engine->window = client->config.connections * WINDOW_UNIT;
+    engine->budget = RETRY_BUDGET;
+    engine->halved_ms = INT64_MIN / 2;
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&engine->moved, &attr);
+    pthread_condattr_destroy(&attr);
+    client->engine = engine;
+    return 0;
+}
+
+int engine_start_thread(struct s3pve_client *client, struct s3pve_error *err) {
+    struct engine *engine = client->engine;
+    LOCK_SCOPE(&engine->lock);
+    int rc;
+
+    if (engine->has_thread)
+        return 0;
+    rc = pthread_create(&engine->thread, NULL, engine_main, engine);
+    if (rc != 0)
+        return error_set(err, S3PVE_E_NOMEM, "the network thread: %s", strerror(rc));
+    pthread_setname_np(engine->thread, "s3-network");
+    engine->has_thread = true;
+    return 0;
+}
+
+void engine_free(struct engine *engine, bool forked) {
+    if (!engine)
+        return;
+
+    if (engine->has_thread && !forked) {
+        {
+            LOCK_SCOPE(&engine->lock);
+            engine->stopping = true;
+            engine_wake(engine);
+        }
+        pthread_join(engine->thread, NULL);
+    }
+    pthread_cond_destroy(&engine->moved);
+    pthread_mutex_destroy(&engine->lock);
+    free(engine);
+}
+
+void engine_limit(struct engine *engine, uint64_t upload, uint64_t download) {
+    LOCK_SCOPE(&engine->lock);
+
+    engine->upload_limit = upload;
+    engine->download_limit = download;
+    engine->new_limits = true;
+    engine_wake(engine);
+}
+
+unsigned engine_in_flight(struct engine *engine) {
+    LOCK_SCOPE(&engine->lock);
+
+    return engine->sent.n;
+}

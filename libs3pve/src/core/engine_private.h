@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* engine_private.h - what engine.c (queue and drive) and settle.c (judge and repeat) share */
+#ifndef CORE_ENGINE_PRIVATE_H
+#define CORE_ENGINE_PRIVATE_H
+
+#include "core/engine.h"
+#include "core/request.h"
+
+#define WINDOW_UNIT 1024 /* the window is kept in fractions of a request */
+
+struct requests {
+    struct request *first, *last;
+    unsigned n;
+};
+
+struct engine {
+    struct s3pve_client *client; /* borrowed */
+    pthread_t thread;
+    bool has_thread;
+
+    pthread_mutex_t lock; /* guards everything below */
+    pthread_cond_t moved; /* a request is done, or nobody drives any more */
+    bool driving, stopping;
+    struct requests queued, waiting, sent;
+    unsigned window; /* in 1/WINDOW_UNIT requests */
+    int64_t halved_ms;
+    int budget; /* retry tokens */
+    bool new_limits;
+    uint64_t upload_limit, download_limit;
+};
+
+int64_t engine_now(const struct engine *engine);
+bool engine_cancelled(const struct request *rq);
+void requests_remove(struct requests *list, struct request *rq);
+void requests_append(struct requests *list, struct request *rq);
+
+/* With the lock: back into the queue, or back to the caller; @rq is in no list. */
+void engine_queue(struct engine *engine, struct request *rq);
+void engine_done(struct engine *engine, struct request *rq);
+
+/* With the lock: what becomes of a request whose transfer is over. */
+void engine_finish(struct engine *engine, struct transfer *transfer);
+
+void engine_log(
+    struct s3pve_client *client,
+    const struct request *rq,
+    enum s3pve_log_level level,
+    const char *text
+);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * exchange.h - one attempt of a request: addressed, signed, its answer taken in
+ *
+ * Between the engine, which decides when and whether, and http.c, which moves bytes.
+ */
+#ifndef CORE_EXCHANGE_H
+#define CORE_EXCHANGE_H
+
+#include "base/buf.h"
+#include "core/client.h"
+#include "core/http.h"
+#include "core/request.h"
+#include "core/retry.h"
+#include "core/xml.h"
+
+#define EXCHANGE_HEADERS 40 /* request headers of one attempt */
+
+struct exchange {
+    struct transfer transfer;
+    struct s3pve_client *client; /* borrowed */
+    struct request *rq;          /* borrowed */
+    struct buf url;
+    char *headers[EXCHANGE_HEADERS + 1]; /* owned lines, NULL-terminated */
+    unsigned n_headers;
+    struct reply reply;
+    struct buf body;
+    unsigned n_reply_headers;
+    int64_t signed_s; /* what our corrected clock said */
+    bool started_body, enough;
+    enum s3pve_code refused; /* why we stopped reading, or S3PVE_OK */
+    char why[160];
+    struct xml_error error; /* parsed from the body when it is an error document */
+    bool has_error, wrong_root;
+};
+
+/* Hash the body, once for all attempts; in the submitting thread. */
+void exchange_hash(struct s3pve_client *client, struct request *rq);
+
+/* Address and sign.  The client's keys and clock are read under its lock.
+ * Return: 0, or -1 with @err set (NOMEM, INVALID). */
+int exchange_new(
+    struct s3pve_client *client,
+    struct request *rq,
+    unsigned timeout_ms,
+    struct exchange **ret_exchange,
+    struct s3pve_error *err
+);
+
+/* The transfer is over: read the document, if any, and state the facts for retry_judge(). */
+void exchange_facts(struct exchange *ex, struct outcome *ret_outcome);
+
+/* Describe the failure for people. */
+void exchange_describe(
+    const struct exchange *ex, enum s3pve_code code, struct s3pve_error *ret_error
+);
+
+void exchange_free(struct exchange *ex);
+
+#endif
