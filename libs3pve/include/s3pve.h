@@ -404,7 +404,7 @@ struct s3pve_upload;
  * stream until the part size has to grow beyond 32 MiB).  The object appears at once, and only, in
  * s3pve_upload_complete().
  *
- *     open -> write ... write -> [seal] -> complete        or abort at any point before complete
+ *     open -> [begin] -> write ... -> [seal] -> complete   or abort at any point before complete
  */
 int s3pve_upload_open(
     struct s3pve_client *client,
@@ -412,6 +412,12 @@ int s3pve_upload_open(
     const struct s3pve_put_options *options,
     struct s3pve_upload **ret_upload,
     struct s3pve_error *err
+);
+
+/** s3pve_upload_begin() - start the multipart upload before the first write, so that its id can be
+ *  written down before there is a part.  Optional: it begins by itself with the second part. */
+int s3pve_upload_begin(
+    struct s3pve_upload *upload, const struct s3pve_call *call, struct s3pve_error *err
 );
 
 /** s3pve_upload_write() - append; blocks while the buffers are full.  A failure is final. */
@@ -428,8 +434,10 @@ int s3pve_upload_read_fd(
     struct s3pve_upload *upload, int fd, const struct s3pve_call *call, struct s3pve_error *err
 );
 
-/** s3pve_upload_seal() - no more data: send what is left and check that the store has every part.
- *  An upload that never needed a second part stays in memory until complete. */
+/** s3pve_upload_seal() - send what is left and check that the store has every part.  An upload that
+ *  never needed a second part stays in memory until complete.  Should there be more data after all,
+ *  s3pve_upload_write() may follow: the short last part is kept in memory until complete, grows,
+ * and is sent again under its number.  Sealing twice costs nothing. */
 int s3pve_upload_seal(
     struct s3pve_upload *upload, const struct s3pve_call *call, struct s3pve_error *err
 );
