@@ -54,7 +54,11 @@ $(B)/s3pve: $(CLI) $(B)/libs3pve.so.0
 $(B)/libs3pve.a: $(LIB)
 	rm -f $@ && ar rcs $@ $^
 
-$(B)/t/unit/%.t: $(B)/t/unit/%.o $(B)/t/lib/tap.o $(B)/libs3pve.a
+TESTLIB := $(patsubst %.c,$(B)/%.o,$(wildcard t/lib/*.c))
+$(B)/libtest.a: $(TESTLIB)
+	rm -f $@ && ar rcs $@ $^
+
+$(B)/t/unit/%.t: $(B)/t/unit/%.o $(B)/libtest.a $(B)/libs3pve.a
 	$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
 
 $(B)/xs/blib: $(wildcard xs/* xs/lib/* xs/lib/*/*) $(B)/libs3pve.so.0

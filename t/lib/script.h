@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * script.h - a world for unit tests: a transport that answers from a list, or from a function, with
+ * a clock that moves only when somebody waits
+ */
+#ifndef SCRIPT_H
+#define SCRIPT_H
+
+#include "core/client.h"
+#include "core/http.h"
+
+#define SCRIPT_SENT 256
+
+struct answer {
+    int status;                /* 0 with a failure: no answer */
+    enum http_failure failure; /* after the headers and body below, if any */
+    const char *headers;       /* "name: value\nname: value\n", names in lower case */
+    const char *body;          /* for HEAD: not delivered */
+    size_t body_len;           /* 0: strlen(body) */
+    unsigned take_ms;          /* how long the exchange takes */
+    bool hang;                 /* never answers */
+    bool reused;               /* over a kept-alive connection */
+};
+
+struct sent {
+    char method[8];
+    char url[2048];     /* with the query */
+    char headers[4096]; /* "name: value\n" */
+    char *body;         /* owned, zero-terminated */
+    size_t body_len;
+    int64_t at_ms;
+};
+
+struct script {
+    const struct answer *answers; /* taken in order; past the end: HTTP_CONNECT failures */
+    size_t n_answers;
+    /* or: fills *ret_answer for what was sent */
+    void (*serve)(struct script *script, const struct sent *sent, struct answer *ret_answer);
+    void *ctx;
+
+    unsigned n_sent;
+    struct sent sent[SCRIPT_SENT];
+    int64_t now_ms, wall_s;
+    unsigned n_active, n_active_max;
+    uint64_t upload_limit, download_limit;
+    bool freed;
+
+    struct {
+        struct transfer *transfer;
+        struct answer answer;
+        int64_t due_ms;
+    } active[64];
+};
+
+/* A client whose world is @script: bucket "bucket" at http://s3.test, keys AK and SK, region r1,
+ * timeout 10 s; further options as name, value, ..., NULL.  Dies when that fails. */
+struct s3pve_client *script_client(struct script *script, ...) __attribute__((__sentinel__));
+
+/* The same, with the log going to @log. */
+struct s3pve_client *script_client_log(struct script *script, s3pve_log_fn log, void *ctx);
+
+/* Value of a request header (case-insensitive) in a static buffer, or NULL. */
+const char *sent_header(const struct sent *sent, const char *name);
+
+void script_clear(struct script *script);
+
+#endif
