@@ -1,6 +1,7 @@
 # make          build everything into build/
 # make demo     install what is missing, then the main job from end to end on a throwaway S3 server
 # make check    install what is missing, then every test, under prove(1)
+# make test     the same without the first; TESTS='t/xs t/plugin/prune.t' picks some
 # make bench    speed against rclone, s3cmd and s3fs on the same server
 # make tidy     format C and Perl
 # make lint     clang-tidy, perlcritic
@@ -30,10 +31,14 @@ objs = $(patsubst %.c,$(B)/%.o,$(wildcard $(addprefix libs3pve/src/,$(addsuffix 
 LIB  := $(call objs,base core files)
 DMN  := $(call objs,daemon) $(call objs,base)
 CLI  := $(call objs,cli) $(call objs,base)
+DMN_SRC := $(wildcard libs3pve/src/daemon/*.c)
+CLI_SRC := $(wildcard libs3pve/src/cli/*.c)
 UNIT := $(patsubst %.c,$(B)/%.t,$(wildcard t/unit/*.c))
 MAN  := $(patsubst libs3pve/man/%.pod,$(B)/man/%,$(wildcard libs3pve/man/*.pod))
 
-all: $(B)/libs3pve.so.0 $(B)/s3pve $(B)/s3pved $(B)/xs/blib $(MAN)
+all: $(B)/libs3pve.so.0 \
+    $(if $(CLI_SRC),$(B)/s3pve) $(if $(DMN_SRC),$(B)/s3pved) \
+    $(if $(wildcard xs/Makefile.PL),$(B)/xs/blib) $(MAN)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -71,6 +76,69 @@ $(B)/man/%: libs3pve/man/%.pod
 	@mkdir -p $(@D)
 	pod2man --section=$(patsubst .%,%,$(suffix $@)) --release=$(VERSION) --center=s3pve $< $@
 
+# --- tests; see t/README.md
+
+TESTS ?= $(UNIT) $(sort $(wildcard t/*/*.t))
+
+check: deps
+	$(MAKE) test
+
+test: all $(UNIT)
+	B=$(B) t/lib/prove $(TESTS)
+
+SAN  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+TSAN := -fsanitize=thread
+check-asan: deps
+	$(MAKE) B=build-asan CFLAGS='-O1 -g $(SAN)' LDFLAGS='$(SAN)' test-unit
+check-tsan: deps
+	$(MAKE) B=build-tsan CFLAGS='-O1 -g $(TSAN)' LDFLAGS='$(TSAN)' test-unit
+test-unit: $(UNIT)
+	B=$(B) t/lib/prove $(UNIT)
+
+demo: deps
+	$(MAKE) all
+	B=$(B) t/demo
+
+bench: deps
+	$(MAKE) all
+	B=$(B) t/bench/run
+
+deps:
+	@t/lib/deps
+
+# --- housekeeping
+
+PERL = $(shell git grep -lE '^\#!/usr/bin/perl' -- t perl xs) $(shell git ls-files '*.p[lm]')
+
+tidy:
+	git ls-files '*.[ch]' | xargs clang-format -i
+	perltidy -b -bext=/ $(sort $(PERL))
+
+lint: deps
+	git ls-files 'libs3pve/*.c' | xargs -n 1 -P 2 -I{} clang-tidy --quiet {} -- $(filter-out -MMD -MP,$(ALL_CFLAGS))
+	perlcritic --quiet $(sort $(PERL))
+
+install: all
+	install -D -m 0644 -t $(DESTDIR)$(LIBDIR) $(B)/libs3pve.so.0
+	ln -sf libs3pve.so.0 $(DESTDIR)$(LIBDIR)/libs3pve.so
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/include libs3pve/include/s3pve.h
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	printf 'Name: libs3pve\nDescription: S3 storage for Proxmox VE\nVersion: $(VERSION)\nLibs: -ls3pve\n' \
+	    >$(DESTDIR)$(LIBDIR)/pkgconfig/libs3pve.pc
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(B)/s3pve
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(B)/s3pved
+	set -e; for m in $(MAN); do \
+	    install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man$${m##*.} $$m; done
+	cd perl && find PVE S3PVE -name '*.pm' -exec \
+	    install -D -m 0644 {} $(abspath $(DESTDIR))$(PREFIX)/share/perl5/{} \;
+	$(MAKE) -C $(B)/xs pure_install DESTDIR=$(abspath $(DESTDIR))
+
+deb:
+	dpkg-buildpackage -b -us -uc
+
+clean:
+	rm -rf build build-asan build-tsan
+
 .SECONDARY:
-.PHONY: all
+.PHONY: all check test check-asan check-tsan test-unit demo bench deps tidy lint install deb clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
