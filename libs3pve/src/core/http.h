@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/buf.h"
 #include "s3pve.h"
 
 struct config;
@@ -78,6 +79,20 @@ struct transport {
 /* The real one.  @config gives TLS trust, proxy and the number of connections. */
 int http_transport(
     const struct config *config, struct transport *ret_transport, struct s3pve_error *err
+);
+
+/*
+ * One exchange with the machine's own metadata service: http only, no proxy, no retry, not signed.
+ * @headers: "Name: value", NULL-terminated, or NULL.  @ret_body: appended to; set its max.
+ * Return: 0 on 200, or -1 (IO, DENIED, NOMEM).
+ */
+int http_simple(
+    const char *method,
+    const char *url,
+    const char *const *headers,
+    unsigned timeout_ms,
+    struct buf *ret_body,
+    struct s3pve_error *err
 );
 
 #endif
