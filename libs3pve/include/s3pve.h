@@ -457,6 +457,10 @@ void s3pve_upload_abort(struct s3pve_upload *upload, const struct s3pve_call *ca
 /** s3pve_upload_close() - free; aborts first unless completed.  Always returns NULL. */
 struct s3pve_upload *s3pve_upload_close(struct s3pve_upload *upload);
 
+/** s3pve_upload_leave() - free, and leave the parts for s3pve_upload_resume().  Returns NULL. */
+struct s3pve_upload *s3pve_upload_leave(struct s3pve_upload *upload);
+
+/* size and stored may be asked by any thread while another writes. */
 uint64_t s3pve_upload_size(const struct s3pve_upload *upload);   /* bytes accepted so far */
 uint64_t s3pve_upload_stored(const struct s3pve_upload *upload); /* bytes the store has confirmed */
 /** s3pve_upload_id() - the multipart id, "" while there is none; valid until close */
