@@ -50,6 +50,7 @@
 #define LOW_SPEED_S 30           /* ... for so long is a dead peer */
 #define COMPLETE_LOW_SPEED_S 300 /* Complete and Copy may be silent for minutes [S3] */
 #define SKEW_TOLERATED_S 60      /* correct our clock offset beyond this */
+#define SKEW_SUSPECT_S 240       /* a 403 beyond it blames the clock: some allow 300 only [C] */
 #define IDLE_CONNECTION_S 55 /* RGW drops idle connections at 65 s [C]; stale ones are retried */
 
 /* --- retries; see retry.h */

@@ -38,12 +38,17 @@ struct outcome {
 struct judgement {
     enum verdict verdict;
     enum s3pve_code code; /* what it is when this was the last try */
-    bool ambiguous;       /* the store may have acted on it */
+    bool ambiguous;       /* a write, and the store may have acted on it; true of any attempt
+                             is true of the request */
 };
 
+/* An ambiguous outcome of a request marked `once` is VERDICT_FAIL, whatever else it would be. */
 struct judgement retry_judge(const struct outcome *outcome);
 
-/* Full jitter: a uniform wait in 0..min(cap, base * 2^attempt), and at least @retry_after_ms. */
+/*
+ * Full jitter: a uniform wait in 0..min(BACKOFF_CAP_MS, base * 2^attempt), and at least
+ * @retry_after_ms, of which RETRY_AFTER_CAP_MS is believed.  @attempt is 0 after the first failure.
+ */
 unsigned retry_backoff_ms(
     unsigned base_ms, unsigned attempt, unsigned retry_after_ms, uint32_t chance
 );
