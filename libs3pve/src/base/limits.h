@@ -36,10 +36,11 @@
 #define LIMIT_DELETE_BATCH 1000 /* keys in one DeleteObjects [S3] */
 
 /* --- objects */
-#define LIMIT_PUT GIB(5)             /* bytes in one PUT or CopyObject [S3] */
-#define LIMIT_PART_MIN MIB(5)        /* bytes of a part that is not the last [S3] */
-#define LIMIT_PART GIB(5)            /* [S3] */
-#define LIMIT_PARTS 10000            /* [S3]; 1000 at some providers, see their preset */
+#define LIMIT_PUT GIB(5)       /* bytes in one PUT or CopyObject [S3] */
+#define LIMIT_PART_MIN MIB(5)  /* bytes of a part that is not the last [S3] */
+#define LIMIT_PART GIB(5)      /* [S3] */
+#define LIMIT_PARTS 10000      /* [S3]; 1000 at some providers, see their preset */
+#define LIMIT_COPY 4900000000u /* bytes in one CopyObject at B2 and R2, which count in tens [C] */
 #define LIMIT_OBJECT (GIB(1) * 5120) /* 5 TiB, the size every provider takes [S3] */
 
 /* --- time, milliseconds */
@@ -49,8 +50,10 @@
 #define LOW_SPEED_BYTES 1024     /* slower than this a second ... */
 #define LOW_SPEED_S 30           /* ... for so long is a dead peer */
 #define COMPLETE_LOW_SPEED_S 300 /* Complete and Copy may be silent for minutes [S3] */
-#define SKEW_TOLERATED_S 60      /* correct our clock offset beyond this */
-#define SKEW_SUSPECT_S 240       /* a 403 beyond it blames the clock: some allow 300 only [C] */
+#define RESOLVE_MS 5000     /* beyond a deadline, to read what became of a write that ran into it */
+#define COPY_BYTES_MS 8192  /* a server-side copy may take a millisecond for so many bytes */
+#define SKEW_TOLERATED_S 60 /* correct our clock offset beyond this */
+#define SKEW_SUSPECT_S 240  /* a 403 beyond it blames the clock: some allow 300 only [C] */
 #define IDLE_CONNECTION_S 55 /* RGW drops idle connections at 65 s [C]; stale ones are retried */
 
 /* --- retries; see retry.h */
@@ -63,16 +66,25 @@
 #define RETRY_COST_THROTTLE 5
 #define RETRY_REFUND 1 /* ... and a success gives some back */
 
+#define RESOLVE_TRIES 3 /* lost answers in a row to one conditional write or Complete */
+
 /* --- memory and parallelism */
 #define CONNECTIONS_DEFAULT 16
 #define CONNECTIONS_MAX 64
 #define PART_DEFAULT MIB(16)    /* where transfers are no longer bound by round trips [C] */
 #define STREAM_MEMORY MIB(64)   /* part buffers of one upload while parts are small */
 #define STORAGE_MEMORY MIB(256) /* part buffers of all uploads of one client */
-#define READ_CHUNK MIB(4)       /* one range request of a sequential read */
-#define READ_AHEAD_MAX MIB(32)  /* in flight or waiting, per open file */
-#define CACHE_BLOCK MIB(1)      /* unit of the node's read cache */
-#define SMALL_OBJECT KIB(64)    /* bytes; kept in memory when read: notes, logs */
+#define PART_FEW MIB(64)       /* the first part where 1000 must do, and all where they are equal */
+#define PART_LAST GIB(1)       /* where growing stops: 10,000 parts reach 5 TiB */
+#define PART_GROW_PERCENT 9    /* of max_parts; then parts double, see DESIGN.md, "Uploads" */
+#define PARTS_IN_FLIGHT 4      /* of one upload */
+#define READ_CHUNK MIB(4)      /* one range request of a sequential read */
+#define READ_AHEAD_MAX MIB(32) /* in flight or waiting, per open file */
+#define CACHE_BLOCK MIB(1)     /* unit of the node's read cache */
+#define COPY_PART MIB(256)     /* moved inside the store: only its round trips count */
+#define COPIES_IN_FLIGHT 8     /* of one server-side copy */
+#define DELETES_IN_FLIGHT 8    /* where the server deletes one by one */
+#define SMALL_OBJECT KIB(64)   /* bytes; kept in memory when read: notes, logs */
 
 /* --- files */
 #define DIR_TTL_MS 5000   /* how old another node's change may be when it shows */
