@@ -302,10 +302,10 @@ int request_wait(
     bool any;
     LOCK_SCOPE(&engine->lock);
 
-    for (;;) {
+    for (bool moved = false;; moved = true) {
         int done = first_done(rqs, n_rqs, &any);
 
-        if (done >= 0 || !any || engine_now(engine) >= until)
+        if (done >= 0 || !any || (moved && engine_now(engine) >= until))
             return done;
         if (engine->has_thread || engine->driving) {
             cond_wait_until(engine, until);

@@ -124,6 +124,7 @@ void request_submit(struct s3pve_client *client, struct request *rq);
 /*
  * Wait until one of @rqs is done and return its index, or -1 when @timeout_ms passed first.
  * NULL entries are skipped; with none left it returns -1 at once.
+ * With 0 it moves what can be moved and does not wait.
  */
 int request_wait(
     struct s3pve_client *client, struct request *const *rqs, size_t n_rqs, int timeout_ms
