@@ -7,18 +7,23 @@
 #ifndef CORE_THROTTLE_H
 #define CORE_THROTTLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct throttle {
     uint64_t rate; /* bytes a second; 0: no limit */
     int64_t level; /* bytes that may go now; negative: a debt */
     int64_t last_ms;
+    unsigned fraction; /* thousandths of a byte that level lacks */
 };
 
+/* A new rate from now on; what is owed stays owed.  An idle throttle lets 250 ms worth through. */
 void throttle_set(struct throttle *throttle, uint64_t rate, int64_t now_ms);
-/* How many of @want bytes may go now (at least 1 unless 0 may go). */
+/* How many of @want bytes may go now, which are counted as gone; 0: wait. */
 uint64_t throttle_take(struct throttle *throttle, uint64_t want, int64_t now_ms);
-/* Milliseconds until something may go; 0: now. */
+/* Count @bytes that came anyhow; more than there was room for is a debt, to be waited off. */
+void throttle_spend(struct throttle *throttle, uint64_t bytes, int64_t now_ms);
+/* Milliseconds until something may go; 0: now.  At most a minute: ask again then. */
 unsigned throttle_wait_ms(struct throttle *throttle, int64_t now_ms);
 
 #endif
