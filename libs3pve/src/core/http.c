@@ -69,10 +69,12 @@ static uint32_t http_random(void *ctx) {
 static size_t on_read(char *to, size_t size, size_t n, void *ctx) {
     struct wire *wire = ctx;
     const struct transfer *t = wire->transfer;
+    const uint64_t left_in_body = t->body_len - t->sent;
     size_t room = size * n, done = 0;
 
+    room = room < left_in_body ? room : left_in_body;
     room = throttle_take(&wire->http->up, room, clock_monotonic_ms());
-    if (!room && wire->at_iov < t->n_body) {
+    if (!room && left_in_body) {
         wire->paused = true;
         return CURL_READFUNC_PAUSE;
     }
@@ -114,7 +116,7 @@ static size_t on_write(char *data, size_t size, size_t n, void *ctx) {
         wire->paused = true;
         return CURL_WRITEFUNC_PAUSE; /* the same bytes come again */
     }
-    throttle_take(&wire->http->down, len, clock_monotonic_ms());
+    throttle_spend(&wire->http->down, len, clock_monotonic_ms());
     t->received += len;
     return t->on_data && t->on_data(t, data, len) ? 0 : len;
 }
