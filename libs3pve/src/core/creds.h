@@ -12,11 +12,16 @@ struct creds {
 };
 
 /*
- * Find credentials as @config says.  CREDS_AUTO: explicit, file, anonymous is never guessed.  May
- * block for a file, or for IMDSv2 (1 s, one attempt, no proxy).  Return: 0, or -1 (INVALID,
- * DENIED).
+ * Find credentials as @config says.  CREDS_AUTO: the options, and the file for what they leave
+ * open; anonymous is never guessed.  CREDS_FILE: the file first.  May block for a file, or for
+ * IMDSv2 (1 s a request, one attempt, no proxy).  Return: 0, or -1 (INVALID, NOT_FOUND, DENIED, IO,
+ * NOMEM).
  */
 int creds_load(const struct config *config, struct creds *ret_creds, struct s3pve_error *err);
 void creds_clear(struct creds *creds);
+
+/* The address of EC2's metadata service, and its answer; @base_url: another one, for tests. */
+#define CREDS_IMDS_URL "http://169.254.169.254"
+int creds_load_imds(const char *base_url, struct creds *ret_creds, struct s3pve_error *err);
 
 #endif
