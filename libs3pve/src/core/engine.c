@@ -125,6 +125,7 @@ void engine_done(struct engine *engine, struct request *rq) {
         level = S3PVE_LOG_INFO;
     engine_log(client, rq, level, rq->error.code ? rq->error.message : "done");
     rq->state = REQUEST_DONE;
+    engine->any_done = true;
     pthread_cond_broadcast(&engine->moved);
 }
 
@@ -250,12 +251,13 @@ static void engine_step(struct engine *engine, int64_t until_ms) {
         transport->limit(transport->ctx, engine->upload_limit, engine->download_limit);
         engine->new_limits = false;
     }
+    engine->any_done = false;
     due = engine_expire(engine, now);
     engine_due(engine, now);
     engine_start(engine, now);
     if (until_ms < due)
         due = until_ms;
-    wait = due > now ? due - now : 0;
+    wait = due > now && !engine->any_done ? due - now : 0;
 
     pthread_mutex_unlock(&engine->lock);
     transfer = transport->poll(transport->ctx, (int)wait);

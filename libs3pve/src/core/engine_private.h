@@ -21,6 +21,7 @@ struct engine {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t moved; /* a request is done, or nobody drives any more */
     bool driving, stopping;
+    bool any_done; /* in this step: somebody waits for it, so do not sleep */
     struct requests queued, waiting, sent;
     unsigned window; /* in 1/WINDOW_UNIT requests */
     int64_t halved_ms;
