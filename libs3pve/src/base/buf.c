@@ -22,10 +22,16 @@ static int buf_reserve(struct buf *buf, size_t more) {
         if (__builtin_mul_overflow(room, 2, &room))
             return -1;
     }
-    data = realloc(buf->data, room);
+    data = malloc(room);
     if (!data)
         return -1;
 
+    /* realloc() would leave a copy behind, which buf_wipe() could never find. */
+    if (buf->data) {
+        memcpy(data, buf->data, buf->len + 1);
+        explicit_bzero(buf->data, buf->len);
+        free(buf->data);
+    }
     buf->data = data;
     buf->room = room;
     return 0;
