@@ -179,9 +179,10 @@ void engine_finish(struct engine *engine, struct transfer *transfer) {
     engine_count(engine, ex, judgement.verdict);
     requests_remove(&engine->sent, rq);
     take_answer(rq);
-    rq->ambiguous = judgement.ambiguous;
+    rq->ambiguous = rq->ambiguous || judgement.ambiguous; /* once is enough */
 
     if (judgement.verdict == VERDICT_OK) {
+        rq->ambiguous = false;
         rq->error = S3PVE_ERROR_INIT;
         window_grow(engine);
         if (engine->budget < RETRY_BUDGET)
