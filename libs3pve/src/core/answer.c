@@ -297,11 +297,12 @@ void exchange_describe(
         error_set(
             ret_error,
             code,
-            "%s %s: %s: %s",
+            "%s %s: %s: %s%s",
             rq->operation,
             what,
             ex->client->config.host,
-            t->detail
+            t->detail,
+            t->failure == HTTP_UNTRUSTED ? "; trust it with a ca-file or its fingerprint" : ""
         );
     else if (ex->wrong_root)
         error_set(
