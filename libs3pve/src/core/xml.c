@@ -207,11 +207,14 @@ static void make_printable(char *text) {
 bool xml_error_parse(const char *data, size_t len, struct xml_error *ret_error) {
     struct xml_error error = {0};
     struct walk walk = {.fn = take_error_element, .ctx = &error};
+    char root[ROOT_LEN];
+
+    if (xml_root(data, len, root) < 0 ||
+        (strcmp(root, "Error") != 0 && strcmp(root, "ErrorResponse") != 0))
+        return false;
 
     (void)walk_document(&walk, data, len); /* what came before a cut or a fault still counts */
     buf_clear(&walk.text);
-    if (strcmp(walk.root, "Error") != 0 && strcmp(walk.root, "ErrorResponse") != 0)
-        return false;
 
     make_printable(error.code);
     make_printable(error.message);
