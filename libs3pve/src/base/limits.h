@@ -32,6 +32,7 @@
 #define LIMIT_XML_DEPTH 16           /* S3's deepest answer nests 5 */
 #define LIMIT_XML_TEXT 16384         /* bytes of one element's text */
 #define LIMIT_LIST_PAGE 1000         /* keys a page [S3] */
+#define LIMIT_LIST_ENTRIES 20000     /* names in one page, for servers that send more than asked */
 #define LIMIT_LIST_PAGES 100000 /* pages of one listing: 10^8 keys; stops a server that loops */
 #define LIMIT_DELETE_BATCH 1000 /* keys in one DeleteObjects [S3] */
 
