@@ -296,14 +296,30 @@ static void cond_wait_until(struct engine *engine, int64_t until_ms) {
     pthread_cond_timedwait(&engine->moved, &engine->lock, &at);
 }
 
+/* In a child of fork() a lock may be one that a thread of the parent held, for ever. */
+static bool refuse_forked(struct s3pve_client *client, struct request *rq) {
+    if (client->pid == getpid())
+        return false;
+
+    if (rq && rq->state != REQUEST_DONE) {
+        error_set(&rq->error, S3PVE_E_INVALID, "%s: used after fork()", rq->operation);
+        rq->state = REQUEST_DONE;
+    }
+    return true;
+}
+
 int request_wait(
     struct s3pve_client *client, struct request *const *rqs, size_t n_rqs, int timeout_ms
 ) {
     struct engine *engine = client->engine;
     int64_t until = engine_now(engine) + timeout_ms;
     bool any;
-    LOCK_SCOPE(&engine->lock);
 
+    for (size_t i = 0; i < n_rqs && refuse_forked(client, rqs[i]); i++)
+        if (rqs[i])
+            return (int)i;
+
+    LOCK_SCOPE(&engine->lock);
     for (bool moved = false;; moved = true) {
         int done = first_done(rqs, n_rqs, &any);
 
@@ -329,6 +345,10 @@ void request_submit(struct s3pve_client *client, struct request *rq) {
     struct engine *engine = client->engine;
     unsigned timeout = rq->call.timeout_ms ? rq->call.timeout_ms : client->config.timeout_ms;
 
+    rq->state = REQUEST_NEW;
+    if (refuse_forked(client, rq))
+        return;
+
     rq->error = S3PVE_ERROR_INIT;
     rq->attempts = rq->n_stale = 0;
     rq->received = 0;
@@ -340,10 +360,7 @@ void request_submit(struct s3pve_client *client, struct request *rq) {
     rq->started_ms = engine_now(engine);
     /* A body gets the time that the slowest useful line needs: 64 KiB a second. */
     rq->deadline_ms = rq->started_ms + timeout + (int64_t)(rq->body_len / 64);
-    if (client->pid != getpid()) {
-        error_set(&rq->error, S3PVE_E_INVALID, "%s: used after fork()", rq->operation);
-        engine_done(engine, rq);
-    } else if (rq->out_of_memory) {
+    if (rq->out_of_memory) {
         error_set(&rq->error, S3PVE_E_NOMEM, "%s: out of memory", rq->operation);
         engine_done(engine, rq);
     } else {
@@ -365,7 +382,7 @@ int request_send(struct s3pve_client *client, struct request *rq, struct s3pve_e
 }
 
 void request_cancel(struct s3pve_client *client, struct request *rq) {
-    if (rq->state == REQUEST_NEW)
+    if (rq->state == REQUEST_NEW || refuse_forked(client, rq))
         return;
 
     __atomic_store_n(&rq->cancelled, 1, __ATOMIC_RELAXED);
