@@ -103,6 +103,14 @@ static bool text_header(struct reply *reply, const char *name, const char *value
     return false;
 }
 
+/* Against the clock as it is now: a part may have been minutes on its way. */
+static void take_date(struct exchange *ex, const char *value) {
+    const struct transport *transport = &ex->client->transport;
+
+    if (clock_parse_http_date(value, &ex->reply.date_s) == 0)
+        ex->skew_s = ex->reply.date_s - transport->wall_s(transport->ctx);
+}
+
 int answer_header(struct transfer *transfer, const char *name, const char *value) {
     struct exchange *ex = transfer->owner;
     struct reply *reply = &ex->reply;
@@ -123,7 +131,7 @@ int answer_header(struct transfer *transfer, const char *name, const char *value
     else if (strcmp(name, "last-modified") == 0)
         (void)clock_parse_http_date(value, &reply->info.mtime);
     else if (strcmp(name, "date") == 0)
-        (void)clock_parse_http_date(value, &reply->date_s);
+        take_date(ex, value);
     else if (strcmp(name, "retry-after") == 0)
         parse_retry_after(reply, value, ex->signed_s);
     else if (strncmp(name, "x-amz-meta-", 11) == 0)
@@ -231,7 +239,6 @@ static bool short_range(const struct exchange *ex) {
 
 void exchange_facts(struct exchange *ex, struct outcome *ret_outcome) {
     struct transfer *t = &ex->transfer;
-    int64_t date_s = ex->reply.date_s;
 
     if (t->failure == HTTP_STOPPED && ex->enough)
         t->failure = HTTP_FINE;
@@ -255,7 +262,7 @@ void exchange_facts(struct exchange *ex, struct outcome *ret_outcome) {
         .bucket_level = !ex->rq->key,
         .sent_any = t->failure != HTTP_RESOLVE && t->failure != HTTP_CONNECT,
         .wrong_root = ex->wrong_root,
-        .skew_s = date_s ? date_s - ex->signed_s : 0,
+        .skew_s = ex->reply.date_s ? ex->skew_s - ex->corrected_s : 0,
     };
 }
 

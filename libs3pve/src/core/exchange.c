@@ -237,7 +237,8 @@ static int exchange_sign(struct exchange *ex) {
         .service = "s3",
     };
 
-    ex->signed_s = client->transport.wall_s(client->transport.ctx) + client->skew_s;
+    ex->corrected_s = client->skew_s;
+    ex->signed_s = client->transport.wall_s(client->transport.ctx) + ex->corrected_s;
     scope.time_s = ex->signed_s;
     if (add_url(ex, &path) < 0 ||
         add_headers(ex, creds, client->caps.checksum_crc32c == S3PVE_YES) < 0)

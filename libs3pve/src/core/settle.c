@@ -56,12 +56,9 @@ static void engine_count(struct engine *engine, const struct exchange *ex, enum 
         c->last_fail_s = wall_s;
     }
 
-    if (t->status >= 200 && t->status < 300 && ex->reply.date_s) {
-        int64_t skew = ex->reply.date_s - ex->signed_s;
-
-        if (skew > SKEW_TOLERATED_S || skew < -SKEW_TOLERATED_S)
-            client->skew_s += skew;
-    }
+    if (t->status >= 200 && t->status < 300 && ex->reply.date_s &&
+        llabs(ex->skew_s - client->skew_s) > SKEW_TOLERATED_S)
+        client->skew_s = ex->skew_s;
 }
 
 /* One corrective step each, once a request.  Returns false when there is nothing to correct. */
@@ -75,7 +72,7 @@ static bool engine_correct(struct engine *engine, struct request *rq, enum verdi
         LOCK_SCOPE(&client->lock);
         if (rq->corrected_clock || !ex->reply.date_s)
             return false;
-        client->skew_s += ex->reply.date_s - ex->signed_s;
+        client->skew_s = ex->skew_s; /* not a sum: others may have corrected it meanwhile */
         return rq->corrected_clock = true;
     }
     case VERDICT_REGION: {
