@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -64,7 +67,73 @@ static void a_forked_child_is_refused_whatever_its_parent_was_doing(void) {
     script_clear(&s);
 }
 
+/* ---------------------------------------------------------------- credentials */
+
+static void write_keys(const char *path, const char *access_key) {
+    FILE *file = fopen(path, "w");
+
+    fprintf(file, "access-key = %s\nsecret-key = SK\n", access_key);
+    fclose(file);
+    chmod(path, 0600);
+}
+
+static const char *key_sent(struct script *s, struct s3pve_client *client) {
+    static char key[32];
+    const char *at;
+    struct request rq;
+
+    request_init(&rq, "HeadObject", "HEAD", "a", NULL);
+    request_send(client, &rq, NULL);
+    request_clear(&rq);
+    at = sent_header(&s->sent[s->n_sent - 1], "authorization");
+    at = at ? strstr(at, "Credential=") : NULL;
+    snprintf(key, sizeof(key), "%.*s", at ? (int)strcspn(at + 11, "/") : 0, at ? at + 11 : "");
+    return key;
+}
+
+static void serve_fine(struct script *s, const struct sent *sent, struct answer *ret_answer) {
+    *ret_answer = (struct answer){.status = 200};
+}
+
+static void keys_are_renewed_before_they_expire(void) {
+    char path[] = "/tmp/s3pve-client.XXXXXX";
+    struct script s = {.serve = serve_fine};
+    struct s3pve_client *client;
+
+    close(mkstemp(path));
+    write_keys(path, "FIRST");
+    client = script_client(
+        &s,
+        "access-key",
+        "",
+        "secret-key",
+        "",
+        "credentials",
+        "file",
+        "credentials-file",
+        path,
+        NULL
+    );
+    write_keys(path, "SECOND");
+    client->creds.expires_s = s.wall_s + 3600;
+    is_str(key_sent(&s, client), "FIRST", "keys that are good for an hour are used");
+    s.wall_s += 3400;
+    is_str(key_sent(&s, client), "SECOND", "... and renewed when few minutes are left");
+
+    client->creds.expires_s = s.wall_s + 100;
+    unlink(path);
+    is_str(key_sent(&s, client), "SECOND", "keys that cannot be renewed are used while they last");
+    write_keys(path, "THIRD");
+    is_str(key_sent(&s, client), "SECOND", "... without trying at every request");
+    s.wall_s += 60;
+    is_str(key_sent(&s, client), "THIRD", "... but again after a while");
+    unlink(path);
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
+    keys_are_renewed_before_they_expire();
     a_forked_child_is_refused_whatever_its_parent_was_doing();
     return done_testing();
 }

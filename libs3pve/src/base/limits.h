@@ -53,6 +53,8 @@
 #define COMPLETE_LOW_SPEED_S 300 /* Complete and Copy may be silent for minutes [S3] */
 #define RESOLVE_MS 5000     /* beyond a deadline, to read what became of a write that ran into it */
 #define COPY_BYTES_MS 8192  /* a server-side copy may take a millisecond for so many bytes */
+#define CREDS_EARLY_S 300   /* renew temporary keys so long before their end ... */
+#define CREDS_AGAIN_S 30    /* ... and try again after this where that failed */
 #define SKEW_TOLERATED_S 60 /* correct our clock offset beyond this */
 #define SKEW_SUSPECT_S 240  /* a 403 beyond it blames the clock: some allow 300 only [C] */
 #define IDLE_CONNECTION_S 55 /* RGW drops idle connections at 65 s [C]; stale ones are retried */

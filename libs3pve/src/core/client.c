@@ -109,6 +109,39 @@ static int check_same(const struct config *old, const struct config *new, struct
     return 0;
 }
 
+void client_set_creds(struct s3pve_client *client, const struct creds *creds) {
+    LOCK_SCOPE(&client->lock);
+
+    creds_clear(&client->creds);
+    client->creds = *creds;
+    sigv4_key_wipe(&client->signing_key);
+}
+
+/* Are they about to end?  One thread is told so; the others go on with what there is. */
+static bool creds_end_soon(struct s3pve_client *client) {
+    int64_t now_s = client->transport.wall_s(client->transport.ctx);
+    LOCK_SCOPE(&client->lock);
+
+    now_s += client->skew_s;
+    if (!client->creds.expires_s || now_s + CREDS_EARLY_S < client->creds.expires_s ||
+        now_s < client->creds_after_s)
+        return false;
+    client->creds_after_s = now_s + CREDS_AGAIN_S;
+    return true;
+}
+
+void client_renew_creds(struct s3pve_client *client) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct creds fresh;
+
+    if (!creds_end_soon(client))
+        return;
+    if (creds_load(&client->config, &fresh, &err) < 0)
+        client_log(client, S3PVE_LOG_WARNING, "credentials", NULL, "%s", err.message);
+    else
+        client_set_creds(client, &fresh);
+}
+
 _public_ int s3pve_client_reconfigure(
     struct s3pve_client *client, const struct s3pve_config *config, struct s3pve_error *err
 ) {
@@ -119,12 +152,7 @@ _public_ int s3pve_client_reconfigure(
         creds_load(&fresh, &creds, err) < 0)
         return -1;
 
-    {
-        LOCK_SCOPE(&client->lock);
-        creds_clear(&client->creds);
-        client->creds = creds;
-        sigv4_key_wipe(&client->signing_key);
-    }
+    client_set_creds(client, &creds);
     engine_limit(client->engine, fresh.upload_limit, fresh.download_limit);
     return 0;
 }

@@ -30,8 +30,9 @@ struct s3pve_client {
 
     pthread_mutex_t lock; /* guards everything below */
     struct creds creds;
-    char region[64]; /* what we sign for; "" until known */
-    int64_t skew_s;  /* server's clock minus ours */
+    int64_t creds_after_s; /* no further try to renew them before this time */
+    char region[64];       /* what we sign for; "" until known */
+    int64_t skew_s;        /* server's clock minus ours */
     struct sigv4_key signing_key;
     struct s3pve_caps caps;
     bool list_v1; /* the server has no ListObjectsV2 */
@@ -54,6 +55,12 @@ int client_full_key(
     const struct s3pve_client *client, const char *key, char **ret_key, struct s3pve_error *err
 );
 const char *client_relative_key(const struct s3pve_client *client, const char *full_key);
+
+/* Temporary keys that end soon are replaced, as well as can be.  May block like creds_load(). */
+void client_renew_creds(struct s3pve_client *client);
+
+/* From now on these; they are taken over. */
+void client_set_creds(struct s3pve_client *client, const struct creds *creds);
 
 /* One event to the log, unless nobody listens. */
 void client_log(

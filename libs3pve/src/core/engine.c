@@ -354,6 +354,7 @@ void request_submit(struct s3pve_client *client, struct request *rq) {
     rq->received = 0;
     rq->ambiguous = false;
     __atomic_store_n(&rq->cancelled, 0, __ATOMIC_RELAXED);
+    client_renew_creds(client);
     exchange_hash(client, rq);
 
     LOCK_SCOPE(&engine->lock);

@@ -86,10 +86,7 @@ static bool engine_correct(struct engine *engine, struct request *rq, enum verdi
     case VERDICT_REFRESH: {
         if (rq->refreshed_creds || creds_load(&client->config, &fresh, NULL) < 0)
             return false;
-        LOCK_SCOPE(&client->lock);
-        creds_clear(&client->creds);
-        client->creds = fresh;
-        sigv4_key_wipe(&client->signing_key);
+        client_set_creds(client, &fresh);
         return rq->refreshed_creds = true;
     }
     case VERDICT_DIGEST: return !rq->retried_digest && (rq->retried_digest = true);
