@@ -58,8 +58,10 @@ for my $example (@$examples) {
     my $verdict = FakeS3::Sig::check(request(@request), $KEYS, $NOW, 'us-east-1');
     is($verdict, undef, "$name: the documented signature is right") or diag(explain($verdict));
     $request[-1] =~ tr/0-9/1-90/;
-    is(FakeS3::Sig::check(request(@request), $KEYS, $NOW, 'us-east-1')->{code},
-        'SignatureDoesNotMatch', "$name: another is not");
+    is(
+        FakeS3::Sig::check(request(@request), $KEYS, $NOW, 'us-east-1')->{code},
+        'SignatureDoesNotMatch', "$name: another is not"
+    );
 }
 
 my $presigned = {
@@ -72,8 +74,10 @@ my $presigned = {
     headers => { host => 'examplebucket.s3.amazonaws.com' },
     body => '',
 };
-is(FakeS3::Sig::check($presigned, $KEYS, $NOW + 86400, ''), undef,
-    'the documented presigned URL is right');
+is(
+    FakeS3::Sig::check($presigned, $KEYS, $NOW + 86400, ''), undef,
+    'the documented presigned URL is right'
+);
 is(
     FakeS3::Sig::check($presigned, $KEYS, $NOW + 86401, '')->{message}, 'Request has expired',
     'and expires when it says',
@@ -85,15 +89,21 @@ is($late->{code}, 'RequestTimeTooSkewed', 'a quarter of an hour is the limit');
 my $elsewhere = FakeS3::Sig::check(request(@get), $KEYS, $NOW, 'garage');
 is($elsewhere->{code}, 'AuthorizationHeaderMalformed', 'another region is refused');
 is($elsewhere->{xml}->{Region}, 'garage', 'with the right one in the answer');
-is(FakeS3::Sig::check(request(@get), {}, $NOW, '')->{code}, 'InvalidAccessKeyId',
-    'an unknown key is named so');
+is(
+    FakeS3::Sig::check(request(@get), {}, $NOW, '')->{code}, 'InvalidAccessKeyId',
+    'an unknown key is named so'
+);
 my $unsigned = request(@get);
 $unsigned->{headers}->{'x-amz-meta-more'} = 'x';
-like(FakeS3::Sig::check($unsigned, $KEYS, $NOW, '')->{message}, qr/not signed/,
-    'every x-amz header has to be signed');
+like(
+    FakeS3::Sig::check($unsigned, $KEYS, $NOW, '')->{message}, qr/not signed/,
+    'every x-amz header has to be signed'
+);
 my $with_token = { AKIAIOSFODNN7EXAMPLE => $KEYS->{AKIAIOSFODNN7EXAMPLE} . ' token' };
-is(FakeS3::Sig::check(request(@get), $with_token, $NOW, '')->{code}, 'ExpiredToken',
-    'temporary keys need their token');
+is(
+    FakeS3::Sig::check(request(@get), $with_token, $NOW, '')->{code}, 'ExpiredToken',
+    'temporary keys need their token'
+);
 
 need_command('curl');
 my $fake = fakes3();
@@ -102,8 +112,10 @@ my @curl = (
     "$fake->{access_key}:$fake->{secret_key}",
     '-w', '%{http_code}',
 );
-is(run_ok(@curl, '-X', 'PUT', '-H', "x-amz-content-sha256: $EMPTY", "$fake->{endpoint}/curl"),
-    '200', 'curl makes a bucket');
+is(
+    run_ok(@curl, '-X', 'PUT', '-H', "x-amz-content-sha256: $EMPTY", "$fake->{endpoint}/curl"),
+    '200', 'curl makes a bucket'
+);
 is(
     run_ok(
         @curl, '-H', 'x-amz-content-sha256: UNSIGNED-PAYLOAD', '-T', $0,
