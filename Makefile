@@ -2,6 +2,7 @@
 # make demo     install what is missing, then the main job from end to end on a throwaway S3 server
 # make check    install what is missing, then every test, under prove(1)
 # make test     the same without the first; TESTS='t/xs t/plugin/prune.t' picks some
+# make fuzz     look for input that parsers do not survive (clang); FUZZ_S seconds for each
 # make bench    speed against rclone, s3cmd and s3fs on the same server
 # make tidy     format C and Perl
 # make lint     clang-tidy, perlcritic
@@ -33,7 +34,7 @@ DMN  := $(call objs,daemon) $(call objs,base)
 CLI  := $(call objs,cli) $(call objs,base)
 DMN_SRC := $(wildcard libs3pve/src/daemon/*.c)
 CLI_SRC := $(wildcard libs3pve/src/cli/*.c)
-UNIT := $(patsubst %.c,$(B)/%.t,$(wildcard t/unit/*.c))
+UNIT := $(patsubst %.c,$(B)/%.t,$(wildcard t/unit/*.c t/fuzz/*.c))
 MAN  := $(patsubst libs3pve/man/%.pod,$(B)/man/%,$(wildcard libs3pve/man/*.pod))
 
 all: $(B)/libs3pve.so.0 \
@@ -63,7 +64,7 @@ TESTLIB := $(patsubst %.c,$(B)/%.o,$(wildcard t/lib/*.c))
 $(B)/libtest.a: $(TESTLIB)
 	rm -f $@ && ar rcs $@ $^
 
-$(B)/t/unit/%.t: $(B)/t/unit/%.o $(B)/libtest.a $(B)/libs3pve.a
+$(UNIT): %.t: %.o $(B)/libtest.a $(B)/libs3pve.a
 	$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
 
 $(B)/xs/blib: $(wildcard xs/* xs/lib/* xs/lib/*/*) $(B)/libs3pve.so.0
@@ -94,6 +95,18 @@ check-tsan: deps
 	$(MAKE) B=build-tsan CFLAGS='-O1 -g $(TSAN)' LDFLAGS='$(TSAN)' test-unit
 test-unit: $(UNIT)
 	B=$(B) t/lib/prove $(UNIT)
+
+# Look for bytes that a parser does not survive; FUZZ_S seconds for each target.  New finds stay in
+# build-fuzz/corpus; what kills a target belongs into t/data/fuzz.
+FUZZ   := $(filter $(B)/t/fuzz/%,$(UNIT))
+FUZZ_S ?= 60
+fuzz: deps
+	$(MAKE) B=build-fuzz CC=clang LDFLAGS='$(SAN) -fsanitize=fuzzer' \
+	    CFLAGS='-O1 -g $(SAN) -fsanitize=fuzzer-no-link -Wno-missing-field-initializers' fuzz-run
+fuzz-run: $(FUZZ)
+	set -e; for t in $(basename $(notdir $(FUZZ))); do mkdir -p $(B)/corpus/$$t; \
+	    $(B)/t/fuzz/$$t.t -max_total_time=$(FUZZ_S) -timeout=10 -artifact_prefix=$(B)/ \
+	    $(B)/corpus/$$t $$(ls -d t/data/fuzz/$$t t/data/$$t 2>/dev/null); done
 
 demo: deps
 	$(MAKE) all
@@ -137,8 +150,8 @@ deb:
 	dpkg-buildpackage -b -us -uc
 
 clean:
-	rm -rf build build-asan build-tsan
+	rm -rf build build-asan build-tsan build-fuzz
 
 .SECONDARY:
-.PHONY: all check test check-asan check-tsan test-unit demo bench deps tidy lint install deb clean
+.PHONY: all check test check-asan check-tsan test-unit fuzz fuzz-run demo bench deps tidy lint install deb clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
