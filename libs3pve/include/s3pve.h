@@ -377,6 +377,7 @@ struct s3pve_entry {
  * @prefix:    relative to the configured prefix; "" for all
  * @delimiter: NULL for a flat walk, "/" for one level
  * @start:     NULL, or list keys after this one
+ * @call:      the timeout is a page's; its cancel flag must live as long as the list
  */
 int s3pve_list_open(
     struct s3pve_client *client,
@@ -524,7 +525,8 @@ int s3pve_bucket_location(
     const struct s3pve_call *call,
     struct s3pve_error *err
 );
-/** s3pve_bucket_usage() - objects and bytes below the configured prefix, by listing all of it */
+/** s3pve_bucket_usage() - objects and bytes below the configured prefix, by listing all of it; the
+ *  timeout of @call is a page's */
 int s3pve_bucket_usage(
     struct s3pve_client *client,
     uint64_t *ret_objects,
@@ -558,7 +560,7 @@ struct s3pve_caps {
     int skew_s;       /* server clock minus ours */
 };
 
-/** s3pve_probe() - find out, with about fifteen requests on keys below ".s3pve/probe/" */
+/** s3pve_probe() - find out, with about twenty requests on keys below ".s3pve/probe/" */
 int s3pve_probe(
     struct s3pve_client *client,
     struct s3pve_caps *ret_caps,
