@@ -22,6 +22,7 @@
 #define LIMIT_UPLOAD_ID 1024 /* characters of a multipart upload id; AWS uses about 130 */
 #define LIMIT_TOKEN 4096     /* characters of a continuation token, opaque */
 #define LIMIT_KEYFILE 65536  /* bytes of a settings or credentials file */
+#define LIMIT_CAPS_TEXT 4096 /* bytes of a written probe result; about 350 */
 #define LIMIT_URL 8192       /* characters of a request URL: three per byte of key, and a token */
 
 /* --- what a server may send */
