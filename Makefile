@@ -30,8 +30,8 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=
 # A new .c file in one of these folders is built without touching this file.
 objs = $(patsubst %.c,$(B)/%.o,$(wildcard $(addprefix libs3pve/src/,$(addsuffix /*.c,$(1)))))
 LIB  := $(call objs,base core files)
-DMN  := $(call objs,daemon) $(call objs,base)
-CLI  := $(call objs,cli) $(call objs,base)
+DMN  := $(call objs,daemon)
+CLI  := $(call objs,cli)
 DMN_SRC := $(wildcard libs3pve/src/daemon/*.c)
 CLI_SRC := $(wildcard libs3pve/src/cli/*.c)
 UNIT := $(patsubst %.c,$(B)/%.t,$(wildcard t/unit/*.c t/fuzz/*.c))
@@ -50,11 +50,15 @@ $(B)/libs3pve.so.0: $(LIB) libs3pve/libs3pve.map
 	    $(LDFLAGS) -pthread -o $@ $(LIB) $(call libs_of,$(PKGS))
 	ln -sf $(@F) $(B)/libs3pve.so
 
-$(B)/s3pved: $(DMN) $(B)/libs3pve.so.0
-	$(CC) $(LDFLAGS) -pthread -o $@ $(DMN) -L$(B) -ls3pve $(call libs_of,$(PKGS_D))
+# A program takes from base just what it needs.
+$(B)/libbase.a: $(call objs,base)
+	rm -f $@ && ar rcs $@ $^
 
-$(B)/s3pve: $(CLI) $(B)/libs3pve.so.0
-	$(CC) $(LDFLAGS) -pthread -o $@ $(CLI) -L$(B) -ls3pve $(call libs_of,jansson)
+$(B)/s3pved: $(DMN) $(B)/libbase.a $(B)/libs3pve.so.0
+	$(CC) $(LDFLAGS) -pthread -o $@ $(DMN) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,$(PKGS_D))
+
+$(B)/s3pve: $(CLI) $(B)/libbase.a $(B)/libs3pve.so.0
+	$(CC) $(LDFLAGS) -pthread -o $@ $(CLI) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,jansson)
 
 # A test takes from the archive just what it needs.
 $(B)/libs3pve.a: $(LIB)

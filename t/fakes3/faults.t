@@ -106,8 +106,10 @@ ask('PUT', '/bkt/copy2', '', 'x-amz-copy-source: /bkt/k');
 is(ask('HEAD', '/bkt/copy2')->{status}, 404, 'or was not, as asked');
 
 with(op => 'PutObject', do => 'etag');
-isnt(ask('PUT', '/bkt/e', 'x')->{headers}->{etag}, '"' . md5_hex('x') . '"',
-    'an ETag can be wrong');
+isnt(
+    ask('PUT', '/bkt/e', 'x')->{headers}->{etag}, '"' . md5_hex('x') . '"',
+    'an ETag can be wrong'
+);
 
 with(op => 'GetObject', do => 'content-range', by => 10);
 is(
@@ -221,9 +223,10 @@ $fake->fill(bucket => 'bkt', prefix => 'many/', count => 2500);
 my ($n, $token, $pages) = (0, '', 0);
 $fake->set('no-list-v2' => 0);
 do {
-    my $page =
-        ask('GET',
-            '/bkt?' . ($token && "continuation-token=$token&") . 'list-type=2&prefix=many%2F');
+    my $page = ask(
+        'GET',
+        '/bkt?' . ($token && "continuation-token=$token&") . 'list-type=2&prefix=many%2F'
+    );
     $n += () = $page->{body} =~ m/<Key>/g;
     ($token) = $page->{body} =~ m!<NextContinuationToken>(.*?)<!;
     $token =~ s/([^A-Za-z0-9])/sprintf('%%%02X', ord($1))/ge if $token;

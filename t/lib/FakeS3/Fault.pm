@@ -43,8 +43,10 @@ sub new ($class) {
 
 sub add ($self, $rule) {
     die "a rule needs do=\n" if !$rule->{do};
-    push($self->{rules}->@*,
-        { op => '*', key => '', skip => 0, times => 1, hits => 0, seen => 0, %$rule });
+    push(
+        $self->{rules}->@*,
+        { op => '*', key => '', skip => 0, times => 1, hits => 0, seen => 0, %$rule }
+    );
     return;
 }
 

@@ -134,8 +134,10 @@ sub begin ($self, $c, $req) {
     if ($req->{headers}->{'transfer-encoding'}) {
         $req->{close} = 1;
         my $message = 'You must provide the Content-Length HTTP header.';
-        return $self->answer($c, $req,
-            { status => 411, code => 'MissingContentLength', message => $message });
+        return $self->answer(
+            $c, $req,
+            { status => 411, code => 'MissingContentLength', message => $message }
+        );
     }
     syswrite($c->{fh}, "HTTP/1.1 100 Continue\r\n\r\n")
         if lc($req->{headers}->{expect} // '') eq '100-continue';
@@ -196,9 +198,10 @@ sub work ($self, $req, $rule) {
     FakeS3::Fault::blind($rule, $req) if $rule;
     my $op = $req->{op};
     my $answer = eval {
-        FakeS3::Store::fail(501, 'NotImplemented',
-            'A header or query you provided implies functionality that is not implemented')
-            if !$self->{store}->can($op);
+        FakeS3::Store::fail(
+            501, 'NotImplemented',
+            'A header or query you provided implies functionality that is not implemented'
+        ) if !$self->{store}->can($op);
         FakeS3::Store::fail(403, 'AccessDenied', 'Access Denied')
             if $self->{settings}->{deny} =~ m/\b$op\b/;
         $self->{store}->$op($req);

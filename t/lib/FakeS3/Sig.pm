@@ -109,9 +109,10 @@ my sub check_scope ($claim, $region) {
     return malformed('the credential is malformed') if @scope != 4;
     return malformed('service and terminator') if "$scope[2]/$scope[3]" ne 's3/aws4_request';
     return malformed('date of the scope') if $scope[0] ne substr($claim->{date} // '', 0, 8);
-    return malformed("the region '$scope[1]' is wrong; expecting '$region'",
-        xml => { Region => $region })
-        if $region ne '' && $scope[1] ne $region;
+    return malformed(
+        "the region '$scope[1]' is wrong; expecting '$region'",
+        xml => { Region => $region }
+    ) if $region ne '' && $scope[1] ne $region;
     return undef;
 }
 
@@ -119,9 +120,10 @@ my sub check_headers ($req, $claim, @signed) {
     my %signed = map { $_ => 1 } @signed;
     return denied('AccessDenied', 'host is not signed') if !$signed{host};
     for my $name (sort keys $req->{headers}->%*) {
-        return denied('AccessDenied',
-            "There were headers present in the request which were not signed: $name")
-            if $name =~ m/^x-amz-/ && !$signed{$name};
+        return denied(
+            'AccessDenied',
+            "There were headers present in the request which were not signed: $name"
+        ) if $name =~ m/^x-amz-/ && !$signed{$name};
     }
     for my $name (@signed) {
         return denied('SignatureDoesNotMatch', "signed header $name is not there")

@@ -22,7 +22,8 @@ use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
-    fakes3 rgw scratch slurp spew run_ok run_cmd s3pve wait_until top build need_command need_fuse
+    fakes3 rgw scratch slurp spew run_ok run_cmd s3pve wait_until top build tracked need_command
+    need_fuse
 );
 
 my $TOP = abs_path(dirname(__FILE__) . '/../../..');
@@ -34,6 +35,16 @@ sub top () { return $TOP }
 sub build () {
     my $b = $ENV{B} // 'build';
     return $b =~ m!^/! ? $b : "$TOP/$b";
+}
+
+# Every file of the project, as git knows it, relative to the top; patterns as git takes them.
+sub tracked (@patterns) {
+    my @git = ('git', '-c', 'safe.directory=*', '-C', $TOP, 'ls-files', '-z', '--', @patterns);
+    open(my $fh, '-|', @git) or die "git: $!\n";
+    local $/ = "\0";
+    chomp(my @files = <$fh>);
+    close($fh) or die "git ls-files failed\n";
+    return grep { -f "$TOP/$_" && !-l "$TOP/$_" } @files;
 }
 
 # --- files and programs
