@@ -14,8 +14,10 @@ chdir(top()) or die "chdir: $!\n";
 SKIP: {
     my ($version) = run_ok('clang-format', '--version') =~ m/version (\d+)/;
     skip("clang-format $version breaks lines in other places than 14", 1) if $version != 14;
-    my ($code, $out, $err) = run_cmd('clang-format', '--dry-run', '-Werror',
-        grep { !m!^t/data/! } tracked('*.c', '*.h'));
+    my ($code, $out, $err) = run_cmd(
+        'clang-format', '--dry-run', '-Werror',
+        grep { !m!^t/data/! } tracked('*.c', '*.h')
+    );
     my %wrong = map { $_ => 1 } $err =~ m/^([^:\n]+):\d+:\d+: error/mg;
     is(join(' ', sort keys %wrong), '', 'clang-format would change no file');
     is($code, 0, '... and found nothing else to say') or diag(substr($err, 0, 2000));

@@ -16,19 +16,22 @@ my $scratch = scratch();
 for my $header (tracked('libs3pve/*.h', 't/lib/*.h')) {
     my $name = $header =~ s!^(?:libs3pve/include|libs3pve/src|t/lib)/!!r;
     my $source = spew("$scratch/one.c", qq{#include "$name"\nextern int unused;\n});
-    my @cc =
-        ($cc, '-std=gnu11', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-DFUSE_USE_VERSION=312',
-        '-fsyntax-only', '-Wall', '-Werror');
+    my @cc = (
+        $cc, '-std=gnu11', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-DFUSE_USE_VERSION=312',
+        '-fsyntax-only', '-Wall', '-Werror'
+    );
     my ($code, undef, $err) = run_cmd(@cc, @flags, $source);
     is($code, 0, "$name stands alone") or diag($err);
     like(slurp(top() . "/$header"), qr/^#ifndef \w+_H$/m, "$name may be included twice");
 }
 
 my $strict = spew("$scratch/strict.c", "#include <s3pve.h>\nint main(void) { return 0; }\n");
-my ($code, undef, $err) =
-    run_cmd($cc,
-    qw(-std=c99 -pedantic -Wall -Wextra -Werror -D_POSIX_C_SOURCE=200809L -fsyntax-only), @flags,
-    $strict);
+my ($code, undef, $err) = run_cmd(
+    $cc,
+    qw(-std=c99 -pedantic -Wall -Wextra -Werror -D_POSIX_C_SOURCE=200809L -fsyntax-only),
+    @flags,
+    $strict
+);
 is($code, 0, 's3pve.h is plain C99, for any program') or diag($err);
 
 done_testing();

@@ -20,14 +20,14 @@ my sub functions ($text) {
     my $n = 0;
     for my $line (split(/\n/, $text)) {
         ++$n;
-        if (!defined($name) && $line =~ m/^(?:my )?sub (\w+)/) {
+        if (!defined($name) && $line =~ m/^(?:my )?sub (\w+).*[^}]$/) {
             ($name, $began) = ($1, $n);
         } elsif (!defined($name) && $line =~ m/^[a-z][\w *]*?\b\**(\w+)\(/ && $line !~ m/;\s*$/) {
             ($name, $began) = ($1, $n);
         } elsif (defined($name) && $line =~ m/^}/) {
             push(@found, [$name, $n - $began - 1]);
             $name = undef;
-        } elsif (defined($name) && $line =~ m/^\S.*;\s*$/) { # a prototype over several lines
+        } elsif (defined($name) && $line =~ m/^\).*;$/) { # a prototype over several lines
             $name = undef;
         }
     }
@@ -52,10 +52,10 @@ cmp_ok($n_functions, '>', 100, 'functions were found and measured');
 is_deeply(
     [
         functions(
-            "static int f(void) {\n}\nint s_x(\n    int a\n) {\n    return 1;\n}\nint p(\n    int a\n);\nsub q {\n1;\n2;\n}\n"
+            "static int f(void) {\n}\nint s_x(\n    int a\n) {\n    return 1;\n}\nint p(\n    int a\n);\nsub q {\n    1;\n}\nsub one () { 1 }\n"
         )
     ],
-    [['f', 0], ['s_x', 3], ['q', 2]], 'and measured right',
+    [['f', 0], ['s_x', 3], ['q', 1]], 'and measured right',
 );
 
 done_testing();

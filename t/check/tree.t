@@ -18,13 +18,19 @@ my sub clean ($what, $pattern, @allowed) {
 }
 
 clean('no path of some machine', qr!(?:^|[\s"'=:(])/(?:work|home|root|mnt/data)/!m);
-clean('no package registry',
-    qr!\b(?:deb\.debian\.org|download\.proxmox\.com|pypi\.org|npmjs\.|crates\.io|cpan\.org)!);
-clean('only t/lib/deps installs', qr!\b(?:apt-get|apt|pip3?|npm|cpanm?)\s+(?:-\S+\s+)*install\b!,
-    't/lib/deps');
+clean(
+    'no package registry',
+    qr!\b(?:deb\.debian\.org|download\.proxmox\.com|pypi\.org|npmjs\.|crates\.io|cpan\.org)!
+);
+clean(
+    'only t/lib/deps installs', qr!\b(?:apt-get|apt|pip3?|npm|cpanm?)\s+(?:-\S+\s+)*install\b!,
+    't/lib/deps'
+);
 clean('nothing is left to do', qr!\b(?:TODO|FIXME|XXX)\b!);
-clean('no tab outside a Makefile', qr!\t!, 'Makefile', 'debian/rules',
-    grep { m/typemap|\.xs$/ } keys %text);
+clean(
+    'no tab outside a Makefile', qr!\t!, 'Makefile', 'debian/rules',
+    grep { m/typemap|\.xs$/ } keys %text
+);
 clean('no blank at the end of a line', qr![ \t]$!m);
 clean('no conflict left', qr!^(?:<{7}|>{7}) !m);
 
