@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "core/span.h"
+#include "base/limits.h"
+
+static int64_t now_ms(const struct s3pve_client *client) {
+    return client->transport.now_ms(client->transport.ctx);
+}
+
+void span_begin(
+    struct span *span,
+    const struct s3pve_client *client,
+    const struct s3pve_call *call,
+    uint64_t extra_ms
+) {
+    uint64_t ms = call && call->timeout_ms ? call->timeout_ms : client->config.timeout_ms;
+
+    *span = (struct span){.client = client};
+    if (call)
+        span->call = *call;
+    span->least_ms = ms < RESOLVE_MS ? (unsigned)ms : RESOLVE_MS;
+    ms += extra_ms;
+    if (ms > CALL_MS_MAX)
+        ms = CALL_MS_MAX;
+    span->until_ms = now_ms(client) + (int64_t)ms;
+}
+
+const struct s3pve_call *span_call(struct span *span) {
+    int64_t left = span->until_ms - now_ms(span->client);
+
+    span->call.timeout_ms = left > span->least_ms ? (unsigned)left : span->least_ms;
+    return &span->call;
+}

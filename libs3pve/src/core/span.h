@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * span.h - one call's time, shared by all the requests it needs
+ *
+ * Every request gets what the earlier ones left.  A write that ran into the deadline still has to
+ * be resolved by reading (C3), so a request never gets less than RESOLVE_MS or the call's whole
+ * time, whichever is less.
+ */
+#ifndef CORE_SPAN_H
+#define CORE_SPAN_H
+
+#include "core/client.h"
+
+struct span {
+    const struct s3pve_client *client; /* borrowed */
+    struct s3pve_call call;
+    int64_t until_ms;
+    unsigned least_ms;
+};
+
+/* @call may be NULL.  @extra_ms: what moving the bytes may take on top. */
+void span_begin(
+    struct span *span,
+    const struct s3pve_client *client,
+    const struct s3pve_call *call,
+    uint64_t extra_ms
+);
+
+/* For the next request; borrowed until the next call. */
+const struct s3pve_call *span_call(struct span *span);
+
+#endif
