@@ -84,11 +84,14 @@
 #define PARTS_IN_FLIGHT 4      /* of one upload */
 #define READ_CHUNK MIB(4)      /* one range request of a sequential read */
 #define READ_AHEAD_MAX MIB(32) /* in flight or waiting, per open file */
-#define CACHE_BLOCK MIB(1)     /* unit of the node's read cache */
-#define COPY_PART MIB(256)     /* moved inside the store: only its round trips count */
-#define COPIES_IN_FLIGHT 8     /* of one server-side copy */
-#define DELETES_IN_FLIGHT 8    /* where the server deletes one by one */
-#define SMALL_OBJECT KIB(64)   /* bytes; kept in memory when read: notes, logs */
+#define GET_STRETCH MIB(32)   /* a download looks so often whether more connections would help ... \
+                               */
+#define GET_FAST (MIB(1) / 4) /* ... unless one brings so much a millisecond: a LAN, a disk */
+#define CACHE_BLOCK MIB(1)    /* unit of the node's read cache */
+#define COPY_PART MIB(256)    /* moved inside the store: only its round trips count */
+#define COPIES_IN_FLIGHT 8    /* of one server-side copy */
+#define DELETES_IN_FLIGHT 8   /* where the server deletes one by one */
+#define SMALL_OBJECT KIB(64)  /* bytes; kept in memory when read: notes, logs */
 
 /* --- files */
 #define DIR_TTL_MS 5000   /* how old another node's change may be when it shows */

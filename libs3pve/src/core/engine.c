@@ -468,6 +468,12 @@ void engine_limit(struct engine *engine, uint64_t upload, uint64_t download) {
     engine_wake(engine);
 }
 
+bool engine_has_thread(struct engine *engine) {
+    LOCK_SCOPE(&engine->lock);
+
+    return engine->has_thread;
+}
+
 unsigned engine_in_flight(struct engine *engine) {
     LOCK_SCOPE(&engine->lock);
 

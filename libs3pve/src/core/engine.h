@@ -15,6 +15,9 @@ void engine_free(struct engine *engine, bool forked);
 /* Bytes a second from the next step on; 0: no limit.  Only the driver may touch the transport. */
 void engine_limit(struct engine *engine, uint64_t upload, uint64_t download);
 
+/* Is there a thread, which a slow sink would hold up for everybody? */
+bool engine_has_thread(struct engine *engine);
+
 /* Requests on the wire right now. */
 unsigned engine_in_flight(struct engine *engine);
 
