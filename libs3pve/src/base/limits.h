@@ -8,6 +8,9 @@
 #ifndef BASE_LIMITS_H
 #define BASE_LIMITS_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #define KIB(n) ((size_t)(n) << 10)
 #define MIB(n) ((uint64_t)(n) << 20)
 #define GIB(n) ((uint64_t)(n) << 30)
@@ -97,5 +100,23 @@
 #define DIR_TTL_MS 5000   /* how old another node's change may be when it shows */
 #define SPOOL_MAX GIB(64) /* a file written out of order, kept on the node until close */
 #define OPEN_FILES_MAX 1024
+
+/* --- the daemon */
+#define STOREID_MAX 128             /* characters of a storage id: it names a unit and a folder */
+#define CONFIG_FILE_MAX KIB(256)    /* bytes of the daemon's configuration; real ones are 1 KiB */
+#define STORAGE_CFG_MAX MIB(1)      /* pmxcfs keeps no larger file */
+#define VIRTUAL_SIZE (GIB(1) << 20) /* 1 PiB: what a storage without a quota shows as its size */
+#define CONTROL_LINE KIB(64)        /* bytes of one request line */
+#define CONTROL_CLIENTS 16          /* at once; the plugin needs one a worker */
+#define CONTROL_IDLE_MS 10000       /* to send one whole line, or to take one */
+#define FUSE_WAITING 16     /* reads, and again writes, that may wait for the store at once */
+#define FUSE_THREADS 48     /* both kinds, and as many for what is answered from memory */
+#define FUSE_THREADS_IDLE 4 /* kept when there is nothing to do; each holds 1 MiB or two */
+#define FUSE_QUEUED 256     /* requests waiting for their turn; more are refused */
+#define FUSE_BACKGROUND 64  /* readahead requests the kernel may have in flight */
+#define FUSE_WRITE MIB(1)   /* bytes of one read or write; the kernel's own bound */
+#define INVALIDATIONS 4096  /* queued for the kernel; more may be lost, they age in 1 s */
+#define STOP_GRACE_MS 10000 /* for files being closed when the daemon is told to stop */
+#define STOP_MS 30000       /* after that the process ends, whatever is stuck */
 
 #endif
