@@ -22,6 +22,11 @@ struct answer {
     bool reused;               /* over a kept-alive connection */
 };
 
+/* In an initialiser of struct script: the answers, in order. */
+#define ANSWERS(...)                                                                               \
+    .answers = (const struct answer[]){__VA_ARGS__},                                               \
+    .n_answers = sizeof((const struct answer[]){__VA_ARGS__}) / sizeof(struct answer)
+
 struct sent {
     char method[8];
     char url[2048];     /* with the query */

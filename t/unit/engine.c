@@ -7,10 +7,6 @@
 #include "script.h"
 #include "tap.h"
 
-#define ANSWERS(...)                                                                               \
-    .answers = (const struct answer[]){__VA_ARGS__},                                               \
-    .n_answers = sizeof((const struct answer[]){__VA_ARGS__}) / sizeof(struct answer)
-
 #define SLOW_DOWN                                                                                  \
     { .status = 503, .body = "<Error><Code>SlowDown</Code><Message>easy</Message></Error>" }
 #define OK_EMPTY                                                                                   \

@@ -5,10 +5,6 @@
 #include "script.h"
 #include "tap.h"
 
-#define ANSWERS(...)                                                                               \
-    .answers = (const struct answer[]){__VA_ARGS__},                                               \
-    .n_answers = sizeof((const struct answer[]){__VA_ARGS__}) / sizeof(struct answer)
-
 #define SKEWED                                                                                     \
     {                                                                                              \
         .status = 403, .headers = "date: Wed, 15 Nov 2023 00:13:20 GMT\n", /* 1700007200 */        \

@@ -20,6 +20,7 @@
 
 #include <stdatomic.h>
 
+#include "base/limits.h"
 #include "core/multipart.h"
 #include "core/parts.h"
 
