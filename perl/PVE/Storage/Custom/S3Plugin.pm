@@ -1,0 +1,522 @@
+package PVE::Storage::Custom::S3Plugin;
+
+# ISO images, container templates, backups, snippets and import images in a bucket.
+#
+# The plugin configures and starts the daemon s3pved of a storage and asks it how things are; files
+# come and go through its mount, by the base class's own code.  Only the hooks talk to S3.
+
+use v5.36;
+
+use File::Path ();
+use POSIX ();
+use Sys::Syslog ();
+
+use PVE::Storage::Plugin;
+use PVE::Tools qw(run_fork_with_timeout);
+
+use S3PVE::Config;
+use S3PVE::Daemon;
+use S3PVE::Schema;
+
+use base qw(PVE::Storage::Plugin);
+
+use constant {
+    API_OLDEST => 11, # the first that keeps properties of our own secret: Proxmox VE 8.4
+    API_TESTED => 15,
+    GIB => 1 << 30,
+};
+
+# Seconds.  PVE calls these in a row for all storages and has no timeouts of its own.
+use constant {
+    STATUS_TIMEOUT => 2,
+    ACTIVATE_TIMEOUT => 5,
+    STOP_TIMEOUT => 5,
+    HOOK_TIMEOUT => 15, # of the 60 that storage.cfg is locked
+};
+
+# PVE makes them available on all nodes, and does not migrate what is on them.
+push @PVE::Storage::Plugin::SHARED_STORAGE, 's3'
+    if !grep { $_ eq 's3' } @PVE::Storage::Plugin::SHARED_STORAGE;
+
+# Configuration
+
+sub api {
+    my $version = PVE::Storage::APIVER();
+
+    # 10 would write the secret key to storage.cfg, for everybody to read
+    die "needs Proxmox VE 8.4 or later\n" if $version < API_OLDEST;
+
+    return $version < API_TESTED ? $version : API_TESTED;
+}
+
+sub type {
+    return 's3';
+}
+
+sub plugindata {
+    return {
+        content => [
+            { backup => 1, import => 1, iso => 1, none => 1, snippets => 1, vztmpl => 1 },
+            { backup => 1, iso => 1, vztmpl => 1 },
+        ],
+        format => [{ raw => 1 }, 'raw'],
+        'sensitive-properties' => { 's3-secret-key' => 1, 's3-session-token' => 1 },
+    };
+}
+
+sub properties {
+    return S3PVE::Schema::properties();
+}
+
+# All stock names here exist since Proxmox VE 8.4: one that does not would keep every daemon of the
+# node from starting.
+sub options {
+    return {
+        (map { $_ => { optional => 1 } } keys properties()->%*),
+        's3-bucket' => { fixed => 1 },
+        's3-prefix' => { optional => 1, fixed => 1 },
+        path => { optional => 1, fixed => 1 },
+        map { $_ => { optional => 1 } } qw(
+            bwlimit content content-dirs create-base-path create-subdirs disable fingerprint
+            max-protected-backups nodes port prune-backups shared
+        ),
+    };
+}
+
+# Runs in every process at every change of storage.cfg: no more than what makes a section usable,
+# and nothing that a section might pass today and fail tomorrow.
+sub check_config {
+    my ($class, $storeid, $config, $create, $skip_schema_check) = @_;
+
+    $config->{path} = "/mnt/pve/$storeid" if $create && !$config->{path};
+
+    return $class->SUPER::check_config($storeid, $config, $create, $skip_schema_check);
+}
+
+# Helpers
+
+my sub log_warning ($storeid, @lines) {
+    for my $line (@lines) {
+        utf8::encode($line);
+        eval { Sys::Syslog::syslog('warning', '%s', "storage '$storeid': $line") };
+    }
+
+    return;
+}
+
+# The library, when it is wanted and not before: should it not load, PVE::Storage still does.
+my sub open_client ($storeid, $scfg, $secrets) {
+    eval { require S3PVE; 1 }
+        or die 'the S3 library cannot be loaded - ' . (split(/\n/, $@))[0] . "\n";
+
+    return S3PVE::Client->open({
+        S3PVE::Config::client_settings($storeid, $scfg)->%*,
+        $secrets->%*,
+        timeout => HOOK_TIMEOUT,
+    });
+}
+
+# Create it where it is missing and may be created; the error tells what is wrong with it.
+my sub check_bucket ($client, $create) {
+    my @call = (timeout_ms => HOOK_TIMEOUT * 1000);
+
+    return if eval { $client->bucket_check(@call); 1 };
+    my $err = $@;
+    die $err if !$create || !S3PVE::is_code($err, 'NO_BUCKET');
+
+    $client->bucket_create(@call);
+    $client->bucket_check(@call);
+
+    return;
+}
+
+# A mount hides what was there before.
+my sub check_mountpoint ($scfg) {
+    my $path = $scfg->{path};
+
+    return if S3PVE::Daemon::is_mounted($path) || !opendir(my $dh, $path);
+    my $n_entries = () = readdir($dh);
+    die "directory '$path' is not empty, and a mount would hide what is in it\n" if $n_entries > 2;
+
+    return;
+}
+
+# Die, in words for the user, unless the store can be used like that.
+my sub try_store ($storeid, $scfg, $secrets, $create) {
+    my $client;
+
+    eval {
+        die "s3-access-key and s3-secret-key are needed\n"
+            if !defined($scfg->{'s3-access-key'}) || !defined($secrets->{'secret-key'});
+        $client = open_client($storeid, $scfg, $secrets);
+        check_bucket($client, $create);
+    };
+    my $err = $@;
+    log_warning($storeid, $client->warnings()) if $client;
+    die "S3 storage '$storeid': $err" if $err; # one line, whatever class it was
+
+    return;
+}
+
+# Not set while the storage is just being added.
+my sub content_types ($scfg) {
+    return grep { $_ ne 'none' } sort keys(($scfg->{content} // {})->%*);
+}
+
+# Two kinds of content in one directory would be listed as each other.
+my sub check_subdirs ($class, $storeid, $scfg) {
+    my $seen = {};
+
+    for my $vtype (content_types($scfg)) {
+        my $subdir = $class->get_subdir($scfg, $vtype) =~ s!/+(?:\./+)*!/!gr =~ s!/$!!r;
+        my $other = $seen->{$subdir};
+        die "storage '$storeid' uses directory $subdir for '$other' and for '$vtype'\n" if $other;
+        $seen->{$subdir} = $vtype;
+    }
+
+    return;
+}
+
+# The usual ones are always there.  In a child, as a mount may stand still.
+my sub make_subdirs ($class, $storeid, $scfg) {
+    return if !($scfg->{'create-subdirs'} // 1);
+
+    my @subdirs = map { $class->get_subdir($scfg, $_) } keys(($scfg->{'content-dirs'} // {})->%*);
+    return if !@subdirs;
+
+    my $made = run_fork_with_timeout(
+        ACTIVATE_TIMEOUT,
+        sub {
+            File::Path::make_path(@subdirs, { error => \my $errors });
+            return $errors && @$errors ? join(', ', map { %$_ } @$errors) : 'ok';
+        },
+    ) // 'no answer in time';
+    die "storage '$storeid': cannot create content directories - $made\n" if $made ne 'ok';
+
+    return;
+}
+
+# Storage implementation
+
+sub on_add_hook {
+    my ($class, $storeid, $scfg, %sensitive) = @_;
+
+    check_mountpoint($scfg);
+    my $secrets = S3PVE::Config::merge_secrets({}, \%sensitive);
+    try_store($storeid, $scfg, $secrets, $scfg->{'s3-create-bucket'} // 1);
+    S3PVE::Config::write_secrets($storeid, $secrets);
+
+    return;
+}
+
+# Before Proxmox VE 9.1 hooks are told the changes only.
+sub on_update_hook {
+    my ($class, $storeid, $update, %sensitive) = @_;
+
+    my $scfg = PVE::Storage::config()->{ids}->{$storeid};
+
+    return $class->on_update_hook_full($storeid, $scfg, $update, [], \%sensitive);
+}
+
+sub on_update_hook_full {
+    my ($class, $storeid, $scfg, $update, $delete, $sensitive) = @_;
+
+    my @changed = (keys $update->%*, ($delete // [])->@*, keys $sensitive->%*);
+    return if !grep { S3PVE::Config::reaches_store($_) || exists $sensitive->{$_} } @changed;
+
+    my $new = { $scfg->%*, $update->%* };
+    delete $new->@{ $delete->@* } if $delete;
+    my $secrets = S3PVE::Config::merge_secrets(S3PVE::Config::read_secrets($storeid), $sensitive);
+    try_store($storeid, $new, $secrets, 0);
+
+    if (keys $sensitive->%*) {
+        S3PVE::Config::write_secrets($storeid, $secrets);
+        S3PVE::Daemon::notice_secret($storeid);
+    }
+
+    return;
+}
+
+# Also what undoes a failed addition, so nothing needs to be there.
+sub on_delete_hook {
+    my ($class, $storeid, $scfg) = @_;
+
+    my $stopped = eval { S3PVE::Daemon::stop($storeid, $scfg, STOP_TIMEOUT) };
+    warn $@ if $@;
+    warn "storage '$storeid': files are in use, so it stays mounted at $scfg->{path} here\n"
+        if defined($stopped) && !$stopped;
+    S3PVE::Config::delete_secrets($storeid);
+    S3PVE::Daemon::forget($storeid) if $stopped;
+
+    return;
+}
+
+# True while no daemon runs, as activate_storage() comes next and starts it.
+sub check_connection {
+    my ($class, $storeid, $scfg) = @_;
+
+    my $status = S3PVE::Daemon::status($storeid, STATUS_TIMEOUT) // return 1;
+    return 1 if $status->{online};
+
+    my $reason = $status->{last_error} // '';
+    return 1 if $reason eq ''; # it has not heard from the store yet
+    die "$reason\n";
+}
+
+sub activate_storage {
+    my ($class, $storeid, $scfg, $cache) = @_;
+
+    check_subdirs($class, $storeid, $scfg);
+    $class->config_aware_base_mkdir($scfg, $scfg->{path})
+        if !S3PVE::Daemon::is_mounted($scfg->{path});
+    S3PVE::Daemon::ensure($storeid, $scfg, ACTIVATE_TIMEOUT);
+    make_subdirs($class, $storeid, $scfg);
+
+    return;
+}
+
+sub deactivate_storage {
+    my ($class, $storeid, $scfg, $cache) = @_;
+
+    S3PVE::Daemon::stop($storeid, $scfg, STOP_TIMEOUT)
+        or die "storage '$storeid' has files in use\n";
+
+    return;
+}
+
+sub status {
+    my ($class, $storeid, $scfg, $cache) = @_;
+
+    my $status = S3PVE::Daemon::status($storeid, STATUS_TIMEOUT);
+    return undef if !$status || !$status->{online} || !$status->{mounted};
+
+    return (map({ int($status->{$_} // 0) } qw(total avail used)), 1);
+}
+
+sub get_identity {
+    my ($class, $scfg, $storeid) = @_;
+
+    my $settings = S3PVE::Config::client_settings($storeid, $scfg);
+    $settings->{endpoint} //= join('.', grep { defined } $settings->@{qw(provider region)});
+
+    return join('/', map { $_ // '' } 's3:', $settings->@{qw(endpoint bucket prefix)});
+}
+
+sub filesystem_path {
+    my ($class, $scfg, $volname, $snapname) = @_;
+
+    my ($vtype) = $class->parse_volname($volname);
+    die "S3 storages do not hold disk images such as '$volname' yet\n" if $vtype eq 'images';
+
+    return $class->SUPER::filesystem_path($scfg, $volname, $snapname);
+}
+
+sub alloc_image {
+    my ($class, $storeid, $scfg, $vmid, $fmt, $name, $size) = @_;
+
+    my $content = join(', ', content_types($scfg)) || 'nothing';
+    die "storage '$storeid' does not hold disk images; it holds: $content\n";
+}
+
+# Not the base's: that also tries to remove the directory.
+sub free_image {
+    my ($class, $storeid, $scfg, $volname, $is_base, $format) = @_;
+
+    die "cannot remove protected volume '$volname' on '$storeid'\n"
+        if $class->get_volume_attribute($scfg, $storeid, $volname, 'protected');
+
+    my $path = $class->filesystem_path($scfg, $volname);
+    if (!unlink($path)) {
+        die "cannot remove '$path' - $!\n" if $! != POSIX::ENOENT;
+        warn "'$path' does not exist\n";
+    }
+
+    return undef;
+}
+
+sub list_images {
+    my ($class, $storeid, $scfg, $vmid, $vollist, $cache) = @_;
+
+    return [];
+}
+
+# A file that is just being written under a name of its own is nobody's snippet.
+sub list_volumes {
+    my ($class, $storeid, $scfg, $vmid, $content_types) = @_;
+
+    my $volumes = $class->SUPER::list_volumes($storeid, $scfg, $vmid, $content_types);
+
+    return [grep { $_->{volid} !~ m/\.tmp(?:_dwnl|_dcom)?\.\d+$/ } $volumes->@*];
+}
+
+# From the directory in memory, where the base would read the file.  Only of an image inside or in
+# a format of its own does one have to look for the size.
+sub volume_size_info {
+    my ($class, $scfg, $storeid, $volname, $timeout) = @_;
+
+    my $format = ($class->parse_volname($volname))[6];
+    return $class->SUPER::volume_size_info($scfg, $storeid, $volname, $timeout)
+        if $format !~ m/^(?:raw|ova|ovf)$/;
+
+    my @st = stat($class->filesystem_path($scfg, $volname)) or return undef;
+    return wantarray ? ($st[7], $format, $st[7], undef, $st[10]) : $st[7];
+}
+
+# Files can be copied, and that is all.
+sub volume_has_feature {
+    my ($class, $scfg, $feature, $storeid, $volname, $snapname, $running, $opts) = @_;
+
+    my ($vtype) = $class->parse_volname($volname);
+
+    return $feature eq 'copy' && $vtype ne 'images' && !defined($snapname) ? 1 : undef;
+}
+
+# Notes and protection of backups, and what an OVA has in it: files beside the archive and files to
+# look into, the same as in any directory.
+
+sub get_volume_attribute {
+    my ($class, @param) = @_;
+
+    return PVE::Storage::DirPlugin::get_volume_attribute($class, @param);
+}
+
+sub update_volume_attribute {
+    my ($class, @param) = @_;
+
+    return PVE::Storage::DirPlugin::update_volume_attribute($class, @param);
+}
+
+sub get_volume_notes {
+    my ($class, @param) = @_;
+
+    return PVE::Storage::DirPlugin::get_volume_notes($class, @param);
+}
+
+sub update_volume_notes {
+    my ($class, @param) = @_;
+
+    return PVE::Storage::DirPlugin::update_volume_notes($class, @param);
+}
+
+sub get_import_metadata {
+    my ($class, @param) = @_;
+
+    return PVE::Storage::DirPlugin::get_import_metadata($class, @param);
+}
+
+1;
+
+__END__
+
+=encoding utf8
+
+=head1 NAME
+
+PVE::Storage::Custom::S3Plugin - an S3 bucket as a storage of Proxmox VE
+
+=head1 SYNOPSIS
+
+    pvesm add s3 offsite --s3-endpoint https://s3.example.com --s3-bucket backups \
+        --s3-access-key AKIA... --s3-secret-key "$(cat secret)" --content backup,iso
+
+    vzdump 100 --storage offsite --compress zstd
+    pvesm list offsite
+    pvesm set offsite --prune-backups keep-daily=7,keep-weekly=4
+
+=head1 DESCRIPTION
+
+Storage type C<s3> keeps backups, ISO images, container templates, snippets and import images in a bucket of any
+S3-compatible object store, for all nodes of a cluster. Each file is one object under the name that Proxmox VE gives
+it, so that any other S3 client can read and write it too. Disks of guests are not kept there.
+
+On each node the daemon L<s3pved(8)> mounts the storage at F</mnt/pve/E<lt>storageE<gt>>. A backup is sent while it is
+written: it needs no space on the node, and it is in the bucket in full, or not at all, when B<vzdump> has ended.
+
+The package must be installed on all nodes of the cluster before a storage is added, and the storage be removed before
+the package is: a node that does not know the type drops it from F<storage.cfg> when it writes that file.
+
+=head1 OPTIONS
+
+B<s3-bucket> is required, and so are, when a storage is added, the two keys. B<s3-bucket>, B<s3-prefix> and B<path>
+cannot be changed later.
+
+=over
+
+=item B<s3-endpoint> I<url>
+
+The server's address. C<https> is assumed; C<http://minio.lan:9000> is fine. Not needed where B<s3-provider> and
+B<s3-region> tell it. The stock option B<port> is used where the address has none.
+
+=item B<s3-bucket> I<name>, B<s3-prefix> I<folder>
+
+The bucket, and the folder in it below which everything is stored.
+
+=item B<s3-access-key> I<id>, B<s3-secret-key> I<key>, B<s3-session-token> I<token>
+
+Credentials. Secret key and token are kept in F</etc/pve/priv/storage>, not in F<storage.cfg>, and are shown by nothing.
+
+=item B<s3-create-bucket> I<boolean>
+
+Create a missing bucket when the storage is added. Default: yes.
+
+=item B<s3-provider> I<name>, B<s3-region> I<name>, B<s3-addressing> C<auto>|C<path>|C<virtual>
+
+A preset, the region, and where the bucket's name goes. Usually found out.
+
+=item B<fingerprint> I<sha256>, B<s3-ca-file> I<file>, B<s3-proxy> I<url>
+
+The server's certificate, or the authorities to trust instead of the system's; and an HTTP proxy.
+
+=item B<s3-upload-limit>, B<s3-download-limit> I<MiB/s>, B<s3-connections> I<number>
+
+What a node may use of the network.
+
+=item B<s3-part-size> I<MiB>, B<s3-storage-class> I<class>, B<s3-sse> I<kind>, B<s3-sse-kms-key> I<id>
+
+How new files are stored.
+
+=item B<s3-cache-size> I<GiB>, B<s3-cache-dir> I<directory>
+
+The node's cache for what is read out of order, as ISO images are. Default: 8 GiB below F</var/cache/s3pve>.
+
+=item B<s3-quota> I<GiB>
+
+What may be stored, and what is shown as the size of the storage. Without it, the size shown is a very large one.
+
+=back
+
+The stock options B<content>, B<nodes>, B<disable>, B<prune-backups>, B<max-protected-backups>, B<bwlimit>,
+B<content-dirs>, B<create-base-path>, B<create-subdirs> and B<path> mean what they mean for directories.
+
+=head1 STATE
+
+A storage is active on a node while its daemon has lately heard from the store. Nothing that Proxmox VE does waits for
+the store without a limit: with the store out of reach the storage is shown as offline, and using it fails with the
+reason.
+
+A change of the configuration, also of the secret, reaches each node within ten seconds. A change that needs a new
+mount, such as another endpoint, waits until no file is in use.
+
+=head1 FILES
+
+=over
+
+=item F</etc/pve/priv/storage/E<lt>storageE<gt>.s3>
+
+The secret key, for root only.
+
+=item F</run/s3pve/E<lt>storageE<gt>/>
+
+The daemon's configuration and control socket.
+
+=item F</var/lib/s3pve/E<lt>storageE<gt>/>, F</var/cache/s3pve/E<lt>storageE<gt>/>
+
+What the daemon needs after a crash; and what may go at any time.
+
+=back
+
+=head1 SEE ALSO
+
+L<s3pved(8)>, L<s3pve(1)>, L<pvesm(1)>
+
+=cut

@@ -1,0 +1,204 @@
+package S3PVE::Schema;
+
+# The properties of an S3 storage, as storage.cfg, pvesm, the API and forms know them.
+#
+# All plugins share one table of names, and a name in it twice stops every daemon of the node: hence
+# the prefix.  Bounds are the library's; it says in better words what is wrong with a value.
+
+use v5.36;
+
+my $properties = {
+    's3-endpoint' => {
+        title => 'Endpoint',
+        description => "Address of the S3 server, for example 'https://s3.example.com' or"
+            . " 'http://minio.lan:9000'. 'https' is assumed. May be left out where the provider"
+            . " and the region tell it.",
+        type => 'string',
+        pattern => '(?:[Hh][Tt][Tt][Pp][Ss]?://)?[^\s/?#@]+/?',
+        maxLength => 512,
+    },
+    's3-bucket' => {
+        title => 'Bucket',
+        description => "Name of the bucket.",
+        type => 'string',
+        pattern => '[a-z0-9][a-z0-9.-]*[a-z0-9]',
+        minLength => 3,
+        maxLength => 63,
+    },
+    's3-prefix' => {
+        title => 'Prefix',
+        description => "Folder in the bucket below which everything is stored, for sharing the"
+            . " bucket with others.",
+        type => 'string',
+        pattern => '[^\s/][^\n]*',
+        maxLength => 512,
+    },
+    's3-region' => {
+        title => 'Region',
+        description =>
+            "Region of the bucket. Found out, or the provider's usual one, if not set.",
+        type => 'string',
+        pattern => '[A-Za-z0-9_.-]+',
+        maxLength => 63,
+    },
+    's3-access-key' => {
+        title => 'Access Key',
+        description => "Access key id.",
+        type => 'string',
+        pattern => '[^\s/,]+',
+        maxLength => 128,
+    },
+    's3-secret-key' => {
+        title => 'Secret Key',
+        description =>
+            "Secret access key. Kept in /etc/pve/priv/storage, readable by root only.",
+        type => 'string',
+        pattern => '\S+',
+        maxLength => 256,
+    },
+    's3-session-token' => {
+        title => 'Session Token',
+        description =>
+            "Session token that belongs to temporary keys. Kept like the secret key.",
+        type => 'string',
+        pattern => '\S+',
+        maxLength => 4096,
+    },
+    's3-provider' => {
+        title => 'Provider',
+        description =>
+            "Preset for a provider or server. Recognized by the endpoint if not set.",
+        type => 'string',
+        enum => [qw(
+            aws minio ceph wasabi backblaze cloudflare digitalocean scaleway ovh hetzner
+            google garage swift generic
+        )],
+    },
+    's3-addressing' => {
+        title => 'Addressing',
+        description => "Where the bucket's name goes: into the path or in front of the host.",
+        type => 'string',
+        enum => [qw(auto path virtual)],
+        default => 'auto',
+    },
+    's3-create-bucket' => {
+        title => 'Create Bucket',
+        description => "Create the bucket when the storage is added and it does not exist.",
+        type => 'boolean',
+        default => 1,
+    },
+    's3-upload-limit' => {
+        title => 'Upload Limit',
+        description => "MiB per second that this node sends at most. 0 means no limit.",
+        type => 'integer',
+        minimum => 0,
+        maximum => 1000000,
+        default => 0,
+    },
+    's3-download-limit' => {
+        title => 'Download Limit',
+        description => "MiB per second that this node receives at most. 0 means no limit.",
+        type => 'integer',
+        minimum => 0,
+        maximum => 1000000,
+        default => 0,
+    },
+    's3-connections' => {
+        title => 'Connections',
+        description => "Connections to the S3 server that this node opens at most.",
+        type => 'integer',
+        minimum => 1,
+        maximum => 64,
+        default => 16,
+    },
+    's3-part-size' => {
+        title => 'Part Size',
+        description => "Size in MiB of the parts in which large files are sent. Grows with the"
+            . " file if not set.",
+        type => 'integer',
+        minimum => 5,
+        maximum => 5120,
+    },
+    's3-storage-class' => {
+        title => 'Storage Class',
+        description =>
+            "Storage class of new files, for example 'STANDARD_IA'. Classes that need"
+            . " a restore before files can be read do not work.",
+        type => 'string',
+        pattern => '[A-Za-z0-9_.-]+',
+        maxLength => 31,
+    },
+    's3-sse' => {
+        title => 'Encryption',
+        description => "Encryption by the server.",
+        type => 'string',
+        enum => [qw(AES256 aws:kms aws:kms:dsse)],
+    },
+    's3-sse-kms-key' => {
+        title => 'KMS Key',
+        description => "Id of the key for encryption with 'aws:kms'.",
+        type => 'string',
+        pattern => '\S+',
+        maxLength => 512,
+    },
+    's3-ca-file' => {
+        title => 'CA File',
+        description => "File with the certificates to trust instead of the system's, the same"
+            . " on all nodes.",
+        type => 'string',
+        format => 'pve-storage-path',
+    },
+    's3-proxy' => {
+        title => 'Proxy',
+        description => "HTTP proxy to reach the S3 server, as 'http://host:port'.",
+        type => 'string',
+        pattern => '(?:http://)?[^\s/?#@]+/?',
+        maxLength => 512,
+    },
+    's3-cache-size' => {
+        title => 'Cache Size',
+        description =>
+            "GiB on each node for what was read from files out of order, such as ISO"
+            . " images. 0 means no cache.",
+        type => 'integer',
+        minimum => 0,
+        maximum => 65536,
+        default => 8,
+    },
+    's3-cache-dir' => {
+        title => 'Cache Directory',
+        description => "Directory for the cache, instead of /var/cache/s3pve.",
+        type => 'string',
+        format => 'pve-storage-path',
+    },
+    's3-quota' => {
+        title => 'Quota',
+        description =>
+            "GiB that may be stored: writing ends there, and it is shown as the size"
+            . " of the storage.",
+        type => 'integer',
+        minimum => 1,
+        maximum => 1 << 30,
+    },
+};
+
+# A copy, as the caller adds to it.
+sub properties () {
+    return { map { $_ => { $properties->{$_}->%* } } keys $properties->%* };
+}
+
+1;
+
+__END__
+
+=encoding utf8
+
+=head1 NAME
+
+S3PVE::Schema - the properties of an S3 storage
+
+=head1 DESCRIPTION
+
+Internal to L<PVE::Storage::Custom::S3Plugin>, which describes them.
+
+=cut

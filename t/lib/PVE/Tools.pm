@@ -1,0 +1,57 @@
+package PVE::Tools;
+
+# A double for tests: what our modules use of Proxmox's, with the same meaning.
+
+use v5.36;
+
+use Exporter qw(import);
+use POSIX ();
+
+our @EXPORT_OK = qw(run_command run_fork_with_timeout file_set_contents file_get_contents);
+
+our @COMMANDS; # every command that was run; tests look at it
+our $RUN = sub { return 0 }; # what running one does
+
+sub run_command ($cmd, %param) {
+    push @COMMANDS, [$cmd->@*];
+    my $status = $RUN->($cmd);
+    die "command '$cmd->@*' failed: exit code $status\n" if $status;
+    return $status;
+}
+
+sub run_fork_with_timeout ($timeout, $code) {
+    pipe(my $r, my $w) or die "pipe: $!\n";
+    my $pid = fork() // die "fork: $!\n";
+    if ($pid == 0) {
+        syswrite($w, eval { $code->() } // "died: $@");
+        POSIX::_exit(0);
+    }
+    close($w);
+    vec(my $bits = '', fileno($r), 1) = 1;
+    my $result;
+    if (select($bits, undef, undef, $timeout) > 0) {
+        sysread($r, $result, 65536);
+    } else {
+        kill('KILL', $pid);
+    }
+    waitpid($pid, 0);
+    return $result;
+}
+
+sub file_set_contents ($path, $data, $perm = 0644) {
+    my $new = "$path.tmp.$$";
+    sysopen(my $fh, $new, POSIX::O_WRONLY | POSIX::O_CREAT | POSIX::O_TRUNC, $perm)
+        or die "unable to open file '$new' - $!\n";
+    print {$fh} $data;
+    close($fh) or die "closing file '$new' failed - $!\n";
+    rename($new, $path) or die "rename '$new' failed - $!\n";
+    return;
+}
+
+sub file_get_contents ($path) {
+    open(my $fh, '<', $path) or die "can't open '$path' - $!\n";
+    local $/ = undef;
+    return <$fh>;
+}
+
+1;
