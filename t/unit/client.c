@@ -132,7 +132,46 @@ static void keys_are_renewed_before_they_expire(void) {
     script_clear(&s);
 }
 
+/* ---------------------------------------------------------------- log */
+
+static bool is_line(const char *text) {
+    return text[strcspn(text, "\n\r\x1b")] == '\0';
+}
+
+static void check_record(void *ctx, const struct s3pve_log_record *record) {
+    unsigned *n = ctx;
+
+    (*n)++;
+    ok(is_line(record->key) && is_line(record->message) && is_line(record->request_id) &&
+           is_line(record->s3_code),
+       "a log record of %s is one line",
+       record->operation);
+}
+
+static void nothing_from_outside_breaks_the_log(void) {
+    static const struct answer hostile = {
+        .status = 403,
+        .headers = "x-amz-request-id: \x1b[2J\rforged\n",
+        .body = "<Error><Code>Access&#10;Denied</Code><Message>no&#13;way</Message></Error>",
+    };
+    struct script s = {.answers = &hostile, .n_answers = 1};
+    unsigned n = 0;
+    struct s3pve_client *client = script_client_log(&s, check_record, &n);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct request rq;
+
+    request_init(&rq, "GetObject", "GET", "a\nERROR forged", NULL);
+    request_send(client, &rq, &err);
+    client_log(client, S3PVE_LOG_WARNING, "mount", "a\nb", "cannot read %s", "a\nb");
+    ok(n >= 2, "there were records");
+    ok(is_line(err.message) && is_line(err.request_id), "... and the error is one line, too");
+    request_clear(&rq);
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
+    nothing_from_outside_breaks_the_log();
     keys_are_renewed_before_they_expire();
     a_forked_child_is_refused_whatever_its_parent_was_doing();
     return done_testing();

@@ -47,3 +47,19 @@ bool utf8_valid(const char *text, size_t len) {
     }
     return true;
 }
+
+void utf8_make_printable(char *text) {
+    for (unsigned char *p = (unsigned char *)text; *p; p++) {
+        if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* U+0080 to U+009F */
+            *p++ = '?';
+        else if (*p >= 0x20 && *p != 0x7f)
+            continue;
+        *p = '?';
+    }
+}
+
+size_t utf8_cut(const char *text, size_t len) {
+    while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
+        len--;
+    return len;
+}

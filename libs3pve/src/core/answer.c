@@ -8,12 +8,14 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "core/answer.h"
 #include "core/error.h"
 #include "core/exchange.h"
 
 static void copy_text(char *to, size_t room, const char *from) {
     snprintf(to, room, "%s", from);
+    utf8_make_printable(to); /* it goes into logs and messages */
 }
 
 /* An ETag without quotes and without the weak mark: an opaque version token. */

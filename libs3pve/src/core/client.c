@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "core/client.h"
 #include "core/engine.h"
 #include "core/error.h"
@@ -195,12 +196,12 @@ void client_log(
     const char *fmt,
     ...
 ) {
-    char text[512];
+    char text[512], shown[LIMIT_KEY + 1];
     struct s3pve_log_record record = {
         .level = level,
         .storage = client->config.storage,
         .operation = operation,
-        .key = key ? key : "",
+        .key = shown,
         .s3_code = "",
         .request_id = "",
         .message = text,
@@ -212,5 +213,8 @@ void client_log(
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    snprintf(shown, sizeof(shown), "%s", key ? key : "");
+    utf8_make_printable(text);
+    utf8_make_printable(shown);
     client->log(client->log_ctx, &record);
 }

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "core/engine.h"
 #include "core/engine_private.h"
 #include "core/error.h"
@@ -102,6 +103,7 @@ void engine_log(
         rq->raw_key || !rq->key ? "" : client->config.prefix,
         rq->key ? rq->key : ""
     );
+    utf8_make_printable(key);
     client->log(client->log_ctx, &record);
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "core/error.h"
 
 static const struct {
@@ -38,6 +39,16 @@ int error_errno(enum s3pve_code code) {
     return code < sizeof(codes) / sizeof(codes[0]) ? codes[code].errnum : EIO;
 }
 
+/* One printable line; what was cut (@len bytes did not fit) says so. */
+static void polish(struct s3pve_error *err, int len) {
+    static const char dots[] = "...";
+    const size_t room = sizeof(err->message);
+
+    if (len < 0 || (size_t)len >= room)
+        memcpy(err->message + utf8_cut(err->message, room - sizeof(dots)), dots, sizeof(dots));
+    utf8_make_printable(err->message);
+}
+
 int error_set(struct s3pve_error *err, enum s3pve_code code, const char *fmt, ...) {
     va_list ap;
 
@@ -46,17 +57,16 @@ int error_set(struct s3pve_error *err, enum s3pve_code code, const char *fmt, ..
 
     *err = (struct s3pve_error){.code = code, .errnum = error_errno(code)};
     va_start(ap, fmt);
-    vsnprintf(err->message, sizeof(err->message), fmt, ap);
+    polish(err, vsnprintf(err->message, sizeof(err->message), fmt, ap));
     va_end(ap);
     return -1;
 }
 
 int error_wrap(struct s3pve_error *err, const char *fmt, ...) {
-    static const char cut[] = "...";
     char inner[sizeof(err->message)];
     const size_t room = sizeof(err->message);
     va_list ap;
-    int n, m;
+    int n;
 
     if (!err)
         return -1;
@@ -65,11 +75,8 @@ int error_wrap(struct s3pve_error *err, const char *fmt, ...) {
     va_start(ap, fmt);
     n = vsnprintf(err->message, room, fmt, ap);
     va_end(ap);
-    if (n < 0 || (size_t)n >= room)
-        return -1;
-
-    m = snprintf(err->message + n, room - (size_t)n, ": %s", inner);
-    if (m < 0 || (size_t)m >= room - (size_t)n)
-        memcpy(err->message + room - sizeof(cut), cut, sizeof(cut));
+    if (n >= 0 && (size_t)n < room)
+        n += snprintf(err->message + n, room - (size_t)n, ": %s", inner);
+    polish(err, n);
     return -1;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "core/error.h"
 #include "core/xml.h"
 
@@ -196,14 +197,6 @@ static int take_error_element(void *ctx, const char *path, const char *text) {
     return 0;
 }
 
-/* One line of printable characters: it goes into messages and logs. */
-static void make_printable(char *text) {
-    for (; *text; text++) {
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = ' ';
-    }
-}
-
 bool xml_error_parse(const char *data, size_t len, struct xml_error *ret_error) {
     struct xml_error error = {0};
     struct walk walk = {.fn = take_error_element, .ctx = &error};
@@ -216,11 +209,11 @@ bool xml_error_parse(const char *data, size_t len, struct xml_error *ret_error) 
     (void)walk_document(&walk, data, len); /* what came before a cut or a fault still counts */
     buf_clear(&walk.text);
 
-    make_printable(error.code);
-    make_printable(error.message);
-    make_printable(error.region);
-    make_printable(error.endpoint);
-    make_printable(error.request_id);
+    utf8_make_printable(error.code);
+    utf8_make_printable(error.message);
+    utf8_make_printable(error.region);
+    utf8_make_printable(error.endpoint);
+    utf8_make_printable(error.request_id);
     *ret_error = error;
     return true;
 }
