@@ -332,10 +332,10 @@ static void tidy_up(struct probe *probe) {
         (void)request_send(probe->client, &rq, NULL);
     }
     for (int i = 0; i < 3 && probe->caps.batch_delete != S3PVE_YES; i++) {
-        _cleanup_(request_clear) struct request rq;
-
         if (!probe->may_exist[i])
             continue;
+
+        _cleanup_(request_clear) struct request rq;
         request_init(&rq, "DeleteObject", "DELETE", probe->keys[i], &call);
         (void)request_send(probe->client, &rq, NULL);
     }
