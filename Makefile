@@ -34,7 +34,7 @@ DMN  := $(call objs,daemon)
 CLI  := $(call objs,cli)
 DMN_SRC := $(wildcard libs3pve/src/daemon/*.c)
 CLI_SRC := $(wildcard libs3pve/src/cli/*.c)
-UNIT := $(patsubst %.c,$(B)/%.t,$(wildcard t/unit/*.c t/fuzz/*.c))
+UNIT := $(patsubst %.c,$(B)/%.t,$(wildcard t/unit/*.c t/fuzz/*.c t/store/*.c))
 MAN  := $(patsubst libs3pve/man/%.pod,$(B)/man/%,$(wildcard libs3pve/man/*.pod))
 
 all: $(B)/libs3pve.so.0 \
