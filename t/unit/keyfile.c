@@ -79,7 +79,10 @@ static void secrets_are_private(void) {
     );
     is_int(err.code, S3PVE_E_INVALID, "... as INVALID");
     ok(strstr(err.message, "chmod 600"), "... with the remedy");
-    is_int(keyfile_read(path, false, collect, &got, NULL), 0, "plain settings are not");
+    is_int(keyfile_read(path, false, collect, &got, &err), -1, "... also among plain settings");
+    ok(strstr(err.message, "chmod 600"), "... with the remedy");
+    write_file("region = x\naccess-key = y\n", 26);
+    is_int(keyfile_read(path, false, collect, &got, NULL), 0, "settings without one are not");
     chmod(path, 0604);
     is_int(keyfile_read(path, true, collect, &got, NULL), -1, "nor may others read a secret");
     chmod(path, 0600);

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "core/config_private.h"
 #include "core/error.h"
 #include "core/keyfile.h"
 
@@ -29,7 +30,17 @@ static int fail_errno(struct s3pve_error *err, const char *path, int errnum) {
     return error_set(err, code, "%s: %s", path, strerror(errnum));
 }
 
-static int check_file(int fd, const char *path, bool secret, struct s3pve_error *err) {
+static int refuse_exposed(const char *path, struct s3pve_error *err) {
+    return error_set(
+        err,
+        S3PVE_E_INVALID,
+        "%s: other users may read this file, and it holds a secret; run: chmod 600 %s",
+        path,
+        path
+    );
+}
+
+static int check_file(int fd, const char *path, bool *ret_exposed, struct s3pve_error *err) {
     struct stat st;
 
     if (fstat(fd, &st) < 0)
@@ -44,26 +55,20 @@ static int check_file(int fd, const char *path, bool secret, struct s3pve_error 
             path,
             LIMIT_KEYFILE
         );
-    if (secret && (st.st_mode & 077) && strncmp(path, PMXCFS_PRIVATE, strlen(PMXCFS_PRIVATE)) != 0)
-        return error_set(
-            err,
-            S3PVE_E_INVALID,
-            "%s: other users may read this file (mode %04o); run: chmod 600 %s",
-            path,
-            (unsigned)(st.st_mode & 07777),
-            path
-        );
+    *ret_exposed = (st.st_mode & 077) && strncmp(path, PMXCFS_PRIVATE, strlen(PMXCFS_PRIVATE)) != 0;
     return 0;
 }
 
-static int read_all(const char *path, bool secret, struct buf *text, struct s3pve_error *err) {
+static int read_all(
+    const char *path, bool *ret_exposed, struct buf *text, struct s3pve_error *err
+) {
     _cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     char chunk[4096];
     ssize_t n;
 
     if (fd < 0)
         return fail_errno(err, path, errno);
-    if (check_file(fd, path, secret, err) < 0)
+    if (check_file(fd, path, ret_exposed, err) < 0)
         return -1;
 
     while ((n = read(fd, chunk, sizeof(chunk))) != 0) {
@@ -115,16 +120,24 @@ static bool plausible_name(const char *name) {
            strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == len;
 }
 
+static bool is_secret(const char *name) {
+    enum option option = config_option(name);
+
+    return option < N_OPTIONS && config_option_secret(option);
+}
+
 struct reading {
     const char *path;
     keyfile_fn fn;
     void *ctx;
     bool skipping; /* inside a section that is not ours */
+    bool exposed;  /* others may read the file */
 };
 
 static int read_line(
     struct reading *reading, char *line, unsigned number, struct s3pve_error *err
 ) {
+    const char *name;
     char *equals;
 
     line = trim(line);
@@ -145,7 +158,10 @@ static int read_line(
         return error_set(
             err, S3PVE_E_INVALID, "%s line %u: expected 'name = value'", reading->path, number
         );
-    if (reading->fn(reading->ctx, our_name(line), trim(equals + 1), err) < 0)
+    name = our_name(line);
+    if (reading->exposed && is_secret(name))
+        return refuse_exposed(reading->path, err);
+    if (reading->fn(reading->ctx, name, trim(equals + 1), err) < 0)
         return error_wrap(err, "%s line %u", reading->path, number);
     return 0;
 }
@@ -156,8 +172,10 @@ int keyfile_read(const char *path, bool secret, keyfile_fn fn, void *ctx, struct
     char *next, *line;
     unsigned number = 1;
 
-    if (read_all(path, secret, &text, err) < 0)
+    if (read_all(path, &reading.exposed, &text, err) < 0)
         return -1;
+    if (secret && reading.exposed)
+        return refuse_exposed(path, err);
     if (text.len != strlen(buf_text(&text)))
         return error_set(err, S3PVE_E_INVALID, "%s: has a zero byte, not a text file", path);
 

@@ -17,8 +17,9 @@ typedef int (*keyfile_fn)(void *ctx, const char *name, const char *value, struct
 
 /*
  * Calls @fn for every line; its failure ends the reading and gets file and line in front.
- * @secret: refuse a file that others than its owner may read, except where the cluster file system
- * decides that itself (/etc/pve/priv).  Return: 0, or -1 (INVALID, NOT_FOUND, DENIED, IO, NOMEM).
+ * A secret in a file that others than its owner may read is refused, except where the cluster file
+ * system decides that itself (/etc/pve/priv); @secret: such a file is refused in any case.  Return:
+ * 0, or -1 (INVALID, NOT_FOUND, DENIED, IO, NOMEM).
  */
 int keyfile_read(const char *path, bool secret, keyfile_fn fn, void *ctx, struct s3pve_error *err);
 
