@@ -64,7 +64,7 @@ sub paths ($storeid) {
         run => $run,
         config => "$run/config",
         socket => "$run/control.sock",
-        lock => "$run/lock",
+        lock => "$run/start.lock", # the daemon holds $run/lock while it runs
         log => "$run/log",
         state => "$ROOT/var/lib/s3pve/$name",
         cache => "$ROOT/var/cache/s3pve/$name",

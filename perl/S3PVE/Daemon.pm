@@ -143,9 +143,9 @@ my sub systemctl (@args) {
     return;
 }
 
+# All that a storage id is made of may stand in a unit's name as it is.
 sub unit ($storeid) {
-    my $name = S3PVE::Config::runtime_name($storeid);
-    return 's3pved@' . ($name =~ s/([^a-zA-Z0-9_.])/sprintf('\\x%02x', ord($1))/ger) . '.service';
+    return 's3pved@' . S3PVE::Config::runtime_name($storeid) . '.service';
 }
 
 # In the child of a child: become a daemon that shares nothing with whoever started it.
@@ -160,7 +160,7 @@ my sub become ($program, $paths) {
 
     $SIG{$_} = 'DEFAULT' for qw(PIPE CHLD HUP INT TERM ALRM USR1 USR2);
     POSIX::sigprocmask(POSIX::SIG_SETMASK(), POSIX::SigSet->new());
-    delete @ENV{qw(NOTIFY_SOCKET WATCHDOG_PID WATCHDOG_USEC LISTEN_PID LISTEN_FDS)};
+    delete @ENV{qw(NOTIFY_SOCKET WATCHDOG_PID WATCHDOG_USEC LISTEN_PID LISTEN_FDS JOURNAL_STREAM)};
     $ENV{PATH} = '/usr/sbin:/usr/bin:/sbin:/bin';
     chdir('/');
 
@@ -195,13 +195,22 @@ my sub start ($storeid, $paths) {
     return;
 }
 
-# Where the reason is to be found, and the last line of it if we know it.
+# The last words of a daemon that did not come up, or where they are to be found.
 my sub why ($storeid, $paths) {
-    return 'see: journalctl -u ' . unit($storeid) if -d $SYSTEMD;
-    open(my $fh, '<', $paths->{log}) or return 'it left no message';
-    my @lines = <$fh>;
-    chomp(@lines);
-    return @lines ? $lines[-1] : "see $paths->{log}";
+    my ($text, $where) = ('', "see $paths->{log}");
+
+    if (-d $SYSTEMD) {
+        my $unit = unit($storeid);
+        $where = "see: journalctl -u $unit";
+        my $show = [$SYSTEMCTL, 'show', '--value', '--property=StatusText', $unit];
+        my $take = sub ($line) { $text = $line if $line =~ m/\S/ };
+        eval { PVE::Tools::run_command($show, outfunc => $take, quiet => 1, timeout => 5) };
+    } elsif (open(my $fh, '<', $paths->{log})) {
+        ($text) = reverse(<$fh>);
+    }
+    chomp($text //= '');
+
+    return $text =~ m/\S/ ? $text : $where;
 }
 
 # Until it is mounted, and knows whether it reaches the store.  A silent store does not keep it down.
@@ -290,11 +299,12 @@ my sub replace ($storeid, $reason) {
     return 0;
 }
 
-# Returns whether one is to be started.
+# Returns whether one is to be started: when none runs any more, or the one that does cannot take
+# the change, such as another endpoint or directory.
 my sub reload ($storeid) {
     my $answer = ask($storeid, { cmd => 'reload' }, RELOAD_TIMEOUT) // return 1;
-    return 0 if $answer->{ok};
-    return replace($storeid, $answer->{error} // 'it refused to reload');
+    return 0 if $answer->{ok} && !$answer->{restart};
+    return replace($storeid, $answer->{error} // 'another directory');
 }
 
 # The daemon runs, with this configuration, and its mount is there.  Cheap when that is so already.
@@ -363,7 +373,7 @@ sub stop ($storeid, $scfg, $timeout) {
 sub forget ($storeid) {
     my $paths = S3PVE::Config::paths($storeid);
 
-    unlink($paths->{config}, $paths->{log}, $paths->{socket}, $paths->{lock});
+    unlink($paths->@{qw(config log socket lock)}, "$paths->{run}/lock");
     rmdir($paths->{run});
 
     return;

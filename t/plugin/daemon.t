@@ -90,6 +90,10 @@ utime(1e9, 1e9, S3PVE::Config::secret_file('a'));
 S3PVE::Daemon::ensure('a', { $scfg->%*, 's3-upload-limit' => 7 }, 5);
 is(commands(), 'reload', 'and so is a secret that another node stored');
 
+behave(reload => { ok => JSON::PP::true, restart => JSON::PP::true });
+S3PVE::Daemon::ensure('a', { $scfg->%*, 's3-cache-dir' => '/y' }, 5);
+is(commands(), 'reload stop start a', 'what takes another directory is started anew');
+
 behave(reload => { ok => JSON::PP::false, code => 'INVALID', error => 'endpoint must stay' });
 S3PVE::Daemon::ensure('a', { $scfg->%*, 's3-endpoint' => 'y' }, 5);
 is(commands(), 'reload stop start a', 'what cannot be reloaded is started anew');
@@ -208,13 +212,16 @@ ok(!-e "$root/run/s3pve/a", 'forgetting leaves nothing in /run');
 
 # --- with systemd
 
-is(S3PVE::Daemon::unit('s3-a_b.c'), 's3pved@s3\x2da_b.c.service', 'a unit name is escaped');
+is(
+    S3PVE::Daemon::unit('s3-a_b.c'), 's3pved@s3-a_b.c.service',
+    'a unit has the name of its storage'
+);
 
 mkdir $S3PVE::Daemon::SYSTEMD;
 @PVE::Tools::COMMANDS = ();
 eval { S3PVE::Daemon::ensure('a', $scfg, 0.3) };
 is_deeply(
-    \@PVE::Tools::COMMANDS,
+    [@PVE::Tools::COMMANDS[0, 1]],
     [
         ['/usr/bin/systemctl', 'reset-failed', 's3pved@a.service'],
         ['/usr/bin/systemctl', 'start', '--no-block', 's3pved@a.service'],
@@ -222,5 +229,9 @@ is_deeply(
     'systemd starts it where it runs the machine',
 );
 like($@, qr/did not come up - see: journalctl -u s3pved\@a\.service\n$/, 'and has its log');
+
+$PVE::Tools::OUTPUT = "config: bucket: missing\n";
+eval { S3PVE::Daemon::ensure('a', $scfg, 0.3) };
+like($@, qr/did not come up - config: bucket: missing\n$/, 'or the reason itself');
 
 done_testing();

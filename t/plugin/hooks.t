@@ -114,13 +114,6 @@ is(
 );
 is("@calls", 'check', 'as it is');
 
-mkdir "$root/mnt/full";
-mkdir "$root/mnt/full/x";
-like(
-    attempt('on_add_hook', { $scfg->%*, path => "$root/mnt/full" }, 's3-secret-key' => 'SK'),
-    qr/is not empty/, 'nothing is mounted over files'
-);
-
 # --- changing
 
 is(

@@ -51,9 +51,13 @@ END { S3PVE::Daemon::stop('a', $scfg, 5) if $scfg }
 is($class->check_connection('a', $scfg), 1, 'without a daemon activation may go on, to start it');
 is_deeply([$class->status('a', $scfg, {})], [undef], 'but there is no status yet');
 
+is(
+    error_of(sub { $class->activate_storage('a', { $scfg->%*, 'create-base-path' => 0 }, {}) }),
+    "storage 'a': directory '$mnt' does not exist\n",
+    'a mount point that is not to be made has to be there'
+);
 $class->activate_storage('a', $scfg, {});
-ok(-d $mnt, 'activating makes the mount point');
-ok(S3PVE::Daemon::is_mounted($mnt), 'and starts the daemon');
+ok(S3PVE::Daemon::is_mounted($mnt), 'activating starts the daemon');
 is($class->check_connection('a', $scfg), 1, 'which is healthy');
 is_deeply(
     [$class->status('a', $scfg, {})],

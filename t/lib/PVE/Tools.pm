@@ -7,14 +7,16 @@ use v5.36;
 use Exporter qw(import);
 use POSIX ();
 
-our @EXPORT_OK = qw(run_command run_fork_with_timeout file_set_contents file_get_contents);
+our @EXPORT_OK = qw(run_command file_set_contents file_get_contents);
 
 our @COMMANDS; # every command that was run; tests look at it
 our $RUN = sub { return 0 }; # what running one does
+our $OUTPUT = ''; # and prints
 
 sub run_command ($cmd, %param) {
     push @COMMANDS, [$cmd->@*];
     my $status = $RUN->($cmd);
+    $param{outfunc}->($_) for $param{outfunc} ? split(/\n/, $OUTPUT) : ();
     die "command '$cmd->@*' failed: exit code $status\n" if $status;
     return $status;
 }

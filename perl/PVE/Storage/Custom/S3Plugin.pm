@@ -12,7 +12,7 @@ use POSIX ();
 use Sys::Syslog ();
 
 use PVE::Storage::Plugin;
-use PVE::Tools qw(run_fork_with_timeout);
+use PVE::Tools;
 
 use S3PVE::Config;
 use S3PVE::Daemon;
@@ -32,6 +32,7 @@ use constant {
     ACTIVATE_TIMEOUT => 5,
     STOP_TIMEOUT => 5,
     HOOK_TIMEOUT => 15, # of the 60 that storage.cfg is locked
+    HOOK_ATTEMPTS => 4, # somebody waits, and a wrong address stays wrong
 };
 
 # PVE makes them available on all nodes, and does not migrate what is on them.
@@ -118,7 +119,7 @@ my sub open_client ($storeid, $scfg, $secrets) {
 
 # Create it where it is missing and may be created; the error tells what is wrong with it.
 my sub check_bucket ($client, $create) {
-    my @call = (timeout_ms => HOOK_TIMEOUT * 1000);
+    my @call = (timeout_ms => HOOK_TIMEOUT * 1000, max_attempts => HOOK_ATTEMPTS);
 
     return if eval { $client->bucket_check(@call); 1 };
     my $err = $@;
@@ -126,17 +127,6 @@ my sub check_bucket ($client, $create) {
 
     $client->bucket_create(@call);
     $client->bucket_check(@call);
-
-    return;
-}
-
-# A mount hides what was there before.
-my sub check_mountpoint ($scfg) {
-    my $path = $scfg->{path};
-
-    return if S3PVE::Daemon::is_mounted($path) || !opendir(my $dh, $path);
-    my $n_entries = () = readdir($dh);
-    die "directory '$path' is not empty, and a mount would hide what is in it\n" if $n_entries > 2;
 
     return;
 }
@@ -177,6 +167,15 @@ my sub check_subdirs ($class, $storeid, $scfg) {
     return;
 }
 
+# The daemon makes its mount point, unless it is not to be made.
+my sub check_base ($storeid, $scfg) {
+    my $path = $scfg->{path};
+
+    return if $scfg->{'create-base-path'} // 1;
+    return if S3PVE::Daemon::is_mounted($path) || -d $path;
+    die "storage '$storeid': directory '$path' does not exist\n";
+}
+
 # The usual ones are always there.  In a child, as a mount may stand still.
 my sub make_subdirs ($class, $storeid, $scfg) {
     return if !($scfg->{'create-subdirs'} // 1);
@@ -184,7 +183,7 @@ my sub make_subdirs ($class, $storeid, $scfg) {
     my @subdirs = map { $class->get_subdir($scfg, $_) } keys(($scfg->{'content-dirs'} // {})->%*);
     return if !@subdirs;
 
-    my $made = run_fork_with_timeout(
+    my $made = PVE::Tools::run_fork_with_timeout(
         ACTIVATE_TIMEOUT,
         sub {
             File::Path::make_path(@subdirs, { error => \my $errors });
@@ -201,7 +200,6 @@ my sub make_subdirs ($class, $storeid, $scfg) {
 sub on_add_hook {
     my ($class, $storeid, $scfg, %sensitive) = @_;
 
-    check_mountpoint($scfg);
     my $secrets = S3PVE::Config::merge_secrets({}, \%sensitive);
     try_store($storeid, $scfg, $secrets, $scfg->{'s3-create-bucket'} // 1);
     S3PVE::Config::write_secrets($storeid, $secrets);
@@ -267,8 +265,7 @@ sub activate_storage {
     my ($class, $storeid, $scfg, $cache) = @_;
 
     check_subdirs($class, $storeid, $scfg);
-    $class->config_aware_base_mkdir($scfg, $scfg->{path})
-        if !S3PVE::Daemon::is_mounted($scfg->{path});
+    check_base($storeid, $scfg);
     S3PVE::Daemon::ensure($storeid, $scfg, ACTIVATE_TIMEOUT);
     make_subdirs($class, $storeid, $scfg);
 
