@@ -290,7 +290,7 @@ static int probe_list(struct probe *probe, struct s3pve_error *err) {
 
 /* Deletes the three keys, which also tidies up. */
 static int probe_batch_delete(struct probe *probe, struct s3pve_error *err) {
-    _cleanup_(request_clear) struct request rq;
+    _cleanup_(request_clear) struct request rq = {0};
     _cleanup_(buf_clear) struct buf body = {0};
     struct iovec iov;
     enum s3pve_code code;

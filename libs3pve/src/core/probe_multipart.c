@@ -92,7 +92,7 @@ static int upload_part(
 }
 
 static int complete_if_absent(struct probe *probe, const char *etag, struct s3pve_error *err) {
-    _cleanup_(request_clear) struct request rq;
+    _cleanup_(request_clear) struct request rq = {0};
     _cleanup_(buf_clear) struct buf body = {0};
     struct iovec iov;
     enum s3pve_code code;
