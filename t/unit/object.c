@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <string.h>
+
+#include "core/object.h"
+#include "script.h"
+#include "tap.h"
+
+static void head_says_what_there_is(void) {
+    struct script s = {ANSWERS(
+        {.status = 200,
+         .headers =
+             "content-length: 5\netag: W/\"v1\"\nlast-modified: Wed, 15 Nov 2023 00:13:20 GMT\n"
+             "content-type: text/plain\nx-amz-meta-a: 1\n"
+             "x-amz-meta-s3pve-write: ffff\nx-amz-meta-b: 2\n"}
+    )};
+    struct s3pve_client *client = script_client(&s, "prefix", "some/where", NULL);
+    struct object_marker marker;
+    struct s3pve_info info;
+
+    is_int(object_head(client, "key", NULL, &info, &marker, NULL), 0, "an object is there");
+    ok(strstr(s.sent[0].url, "/bucket/some/where/key") != NULL, "... below the prefix");
+    is_int((long long)info.size, 5, "... of this size");
+    is_str(info.etag, "v1", "... this ETag, without quotes and mark");
+    is_int(info.mtime, 1700007200, "... this age");
+    is_str(info.content_type, "text/plain", "... this type");
+    is_int(info.n_meta, 2, "... and metadata without the marker");
+    is_str(info.meta[0].name, "a", "... one");
+    is_str(info.meta[1].name, "b", "... two");
+    is_str(marker.text, "ffff", "the marker is there for who asks");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
+static void a_head_without_a_length_is_no_answer(void) {
+    struct script s = {ANSWERS({.status = 200, .headers = "etag: \"v1\"\n"})};
+    struct s3pve_client *client = script_client(&s, NULL);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_info info;
+
+    s3pve_object_head(client, "key", &info, NULL, &err);
+    is_int(err.code, S3PVE_E_CORRUPT, "a size nobody said is not taken for zero");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
+static void an_empty_key_never_names_the_bucket(void) {
+    struct script s = {0};
+    struct s3pve_client *client = script_client(&s, NULL);
+    const char *keys[] = {"a", ""};
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    char long_key[1100];
+
+    s3pve_object_delete(client, "", NULL, &err);
+    is_int(err.code, S3PVE_E_INVALID, "deleting it is refused");
+    s3pve_object_delete_many(client, keys, 2, NULL, &err);
+    is_int(err.code, S3PVE_E_INVALID, "... among others too");
+    memset(long_key, 'a', sizeof(long_key) - 1);
+    long_key[sizeof(long_key) - 1] = '\0';
+    err = S3PVE_ERROR_INIT;
+    s3pve_object_head(client, long_key, NULL, NULL, &err);
+    is_int(err.code, S3PVE_E_INVALID, "a key longer than S3's is refused");
+    is_int(s.n_sent, 0, "nothing was sent");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
+static void encryption_and_class_come_from_the_settings(void) {
+    struct script s = {ANSWERS({.status = 200, .headers = "etag: \"x\"\n"})};
+    struct s3pve_client *client =
+        script_client(&s, "sse", "aws:kms", "sse-kms-key", "k1", "storage-class", "COLD", NULL);
+
+    s3pve_object_put(client, "key", "", 0, NULL, NULL, NULL, NULL);
+    is_str(sent_header(&s.sent[0], "x-amz-server-side-encryption"), "aws:kms", "encryption");
+    is_str(sent_header(&s.sent[0], "x-amz-server-side-encryption-aws-kms-key-id"), "k1", "its key");
+    is_str(sent_header(&s.sent[0], "x-amz-storage-class"), "COLD", "storage class");
+    ok(object_etag_is_opaque(client), "with the store's keys ETags are no MD5s");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
+static void a_span_shares_its_time_but_leaves_some_to_look(void) {
+    struct script s = {0};
+    struct s3pve_client *client = script_client(&s, NULL);
+    const struct s3pve_call call = {.timeout_ms = 8000}, hasty = {.timeout_ms = 100};
+    struct span span;
+
+    span_begin(&span, client, &call, 0);
+    is_int(span_call(&span)->timeout_ms, 8000, "the first request has all of it");
+    s.now_ms += 2000;
+    is_int(span_call(&span)->timeout_ms, 6000, "the next has the rest");
+    s.now_ms += 20000;
+    is_int(span_call(&span)->timeout_ms, 5000, "after the deadline there is time to look");
+    span_begin(&span, client, &hasty, 0);
+    s.now_ms += 200;
+    is_int(span_call(&span)->timeout_ms, 100, "... but never more than the caller gave");
+    span_begin(&span, client, NULL, 0);
+    is_int(span_call(&span)->timeout_ms, 10000, "the default is the client's");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
+int main(void) {
+    head_says_what_there_is();
+    a_head_without_a_length_is_no_answer();
+    an_empty_key_never_names_the_bucket();
+    encryption_and_class_come_from_the_settings();
+    a_span_shares_its_time_but_leaves_some_to_look();
+    return done_testing();
+}
