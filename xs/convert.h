@@ -196,7 +196,8 @@ static struct named named_get(SV **args, SSize_t n, unsigned allowed) {
 
 /* --------------------------------------------------------------- handle */
 
-/* Called by the library while a call of ours runs, so Perl must not be entered. */
+/* Called by the library while a call of ours runs, so Perl must not be entered.  The message begins
+ * with the operation. */
 static void keep_line(void *ctx, const struct s3pve_log_record *r) {
     struct handle *h = ctx;
 
@@ -205,10 +206,7 @@ static void keep_line(void *ctx, const struct s3pve_log_record *r) {
     snprintf(
         h->line[h->n_lines - 1],
         sizeof(h->line[0]),
-        "%s%s%s: %s (status %d %s, request %s, attempt %u, %u ms)",
-        r->operation,
-        *r->key ? " " : "",
-        r->key,
+        "%s (status %d %s, request %s, attempt %u, %u ms)",
         r->message,
         r->http_status,
         *r->s3_code ? r->s3_code : "-",
