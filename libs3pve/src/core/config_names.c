@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* config_names.c - which names for buckets, prefixes and keys work everywhere */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,8 +25,11 @@ int config_refuse(
     if (!value)
         return error_set(err, S3PVE_E_INVALID, "%s: %s", name, why);
 
-    for (; value[n] && n < SHOWN_MAX; n++)
-        shown[n] = (unsigned char)value[n] < 0x20 || value[n] == 0x7f ? '?' : value[n];
+    for (; value[n] && n < SHOWN_MAX; n++) {
+        shown[n] = value[n];
+        if ((unsigned char)value[n] < 0x20 || value[n] == 0x7f)
+            shown[n] = '?';
+    }
     shown[n] = '\0';
     return error_set(
         err, S3PVE_E_INVALID, "%s '%s%s': %s", name, shown, value[n] ? "..." : "", why
@@ -43,7 +47,8 @@ static void suggest_bucket(const char *bucket, char ret_name[LIMIT_BUCKET + 1]) 
     for (const char *p = bucket; *p && n < LIMIT_BUCKET; p++) {
         char c = (char)tolower((unsigned char)*p);
 
-        c = bucket_char(c) ? c : '-';
+        if (!bucket_char(c))
+            c = '-';
         if (!isalnum((unsigned char)c) && (n == 0 || !isalnum((unsigned char)ret_name[n - 1])))
             continue;
         ret_name[n++] = c;
@@ -54,10 +59,9 @@ static void suggest_bucket(const char *bucket, char ret_name[LIMIT_BUCKET + 1]) 
 }
 
 static bool looks_like_ipv4(const char *text) {
-    unsigned a, b, c, d;
-    char rest;
+    unsigned char address[4];
 
-    return sscanf(text, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &rest) == 4;
+    return inet_pton(AF_INET, text, address) == 1;
 }
 
 int config_check_bucket(const char *bucket, struct s3pve_error *err) {

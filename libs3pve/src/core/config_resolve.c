@@ -166,11 +166,12 @@ static enum credentials_source credentials_source(const char *name) {
         [CREDS_IMDS] = "imds",
         [CREDS_ANONYMOUS] = "anonymous",
     };
-    enum credentials_source source = CREDS_AUTO;
 
-    while (strcmp(names[source], name) != 0)
-        source++;
-    return source;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(names[i], name) == 0)
+            return (enum credentials_source)i;
+    }
+    return CREDS_AUTO;
 }
 
 static enum payload_signing payload_signing(const char *name) {
@@ -255,8 +256,8 @@ static int resolve_texts(const struct s3pve_config *settings, struct config *con
 int config_resolve(
     const struct s3pve_config *settings, struct config *ret_config, struct s3pve_error *err
 ) {
-    _cleanup_(config_clear) struct config config = {0};
-    struct endpoint endpoint;
+    struct config config = {0};
+    struct endpoint endpoint = {0};
 
     if (check_endpoint(settings, &endpoint, err) < 0 ||
         check_bucket(settings, &endpoint, err) < 0 || check_credentials(settings, err) < 0 ||
@@ -273,11 +274,12 @@ int config_resolve(
     config.upload_limit = MIB(number(settings, OPTION_UPLOAD_LIMIT));
     config.download_limit = MIB(number(settings, OPTION_DOWNLOAD_LIMIT));
     config.timeout_ms = (unsigned)number(settings, OPTION_TIMEOUT) * 1000;
-    if (resolve_address(settings, &endpoint, &config) < 0 || resolve_texts(settings, &config) < 0)
+    if (resolve_address(settings, &endpoint, &config) < 0 || resolve_texts(settings, &config) < 0) {
+        config_clear(&config);
         return error_set(err, S3PVE_E_NOMEM, "out of memory");
+    }
 
     *ret_config = config;
-    config = (struct config){0};
     return 0;
 }
 

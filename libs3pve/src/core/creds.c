@@ -98,23 +98,28 @@ static int missing(const struct config *config, const char *what, struct s3pve_e
     return error_set(err, S3PVE_E_INVALID, "%s: missing%s", what, env ? " in the environment" : "");
 }
 
-int creds_load(const struct config *config, struct creds *ret_creds, struct s3pve_error *err) {
-    _cleanup_(creds_clear) struct creds creds = {0};
+/* Is there what it takes?  What is not needed becomes "". */
+static int complete(struct creds *creds, const struct config *config, struct s3pve_error *err) {
+    char **const texts[] = {&creds->access_key, &creds->secret_key, &creds->token};
 
-    if (find(&creds, config, err) < 0)
-        return error_wrap(err, "credentials");
-    if (!creds.anonymous && !creds.access_key)
+    if (!creds->anonymous && !creds->access_key)
         return missing(config, "access-key", err);
-    if (!creds.anonymous && !creds.secret_key)
+    if (!creds->anonymous && !creds->secret_key)
         return missing(config, "secret-key", err);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (!*texts[i] && !(*texts[i] = strdup("")))
+            return error_set(err, S3PVE_E_NOMEM, "out of memory");
+    }
+    return 0;
+}
 
-    creds.access_key = creds.access_key ? creds.access_key : strdup("");
-    creds.secret_key = creds.secret_key ? creds.secret_key : strdup("");
-    creds.token = creds.token ? creds.token : strdup("");
-    if (!creds.access_key || !creds.secret_key || !creds.token)
-        return error_set(err, S3PVE_E_NOMEM, "credentials: out of memory");
+int creds_load(const struct config *config, struct creds *ret_creds, struct s3pve_error *err) {
+    struct creds creds = {0};
 
+    if (find(&creds, config, err) < 0 || complete(&creds, config, err) < 0) {
+        creds_clear(&creds);
+        return error_wrap(err, "credentials");
+    }
     *ret_creds = creds;
-    creds = (struct creds){0};
     return 0;
 }

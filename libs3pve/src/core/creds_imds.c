@@ -43,9 +43,10 @@ static int get(
 static int first_word(
     struct buf *body, const char *chars, const char *what, struct s3pve_error *err
 ) {
-    size_t len = strcspn(buf_text(body), "\r\n");
+    const char *text = buf_text(body);
+    size_t len = strcspn(text, "\r\n");
 
-    if (len == 0 || len > 512 || strspn(body->data, chars) < len)
+    if (!body->data || len == 0 || len > 512 || strspn(text, chars) < len)
         return error_set(err, S3PVE_E_CORRUPT, "metadata service: an odd %s", what);
     body->data[len] = '\0';
     body->len = len;

@@ -15,7 +15,7 @@
 #define PMXCFS_PRIVATE "/etc/pve/priv/" /* shows 0600 root:www-data whatever one asks for */
 #define NAME_MAX_LEN 32
 
-static void closep(int *fd) {
+static void closep(const int *fd) {
     if (*fd >= 0)
         close(*fd);
 }
@@ -104,7 +104,7 @@ static const char *our_name(char *name) {
     };
 
     for (char *p = name; *p; p++)
-        *p = *p == '_' ? '-' : (char)tolower((unsigned char)*p);
+        *p = (char)(*p == '_' ? '-' : tolower((unsigned char)*p));
     for (size_t i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++) {
         if (strcmp(name, aliases[i][0]) == 0)
             return aliases[i][1];

@@ -205,7 +205,7 @@ static int get_first_page(
 /* Remember where the next page begins.  A server that sends us back would keep us forever. */
 static int advance(struct s3pve_list *list, struct s3pve_error *err) {
     const char *next = list->v1 ? list->page.marker : list->page.token;
-    bool stuck = !*next || (list->token && strcmp(next, list->token) == 0);
+    bool stuck = !next || !*next || (list->token && strcmp(next, list->token) == 0);
 
     list->done = !list->page.more;
     if (list->done)

@@ -257,7 +257,7 @@ int list_page_parse(
     struct list_page *ret_page,
     struct s3pve_error *err
 ) {
-    _cleanup_(list_page_clear) struct list_page page = {0};
+    struct list_page page = {0};
     struct parse parse = {.prefix = prefix, .now.key = NONE};
     char root[64];
     int rc;
@@ -273,11 +273,12 @@ int list_page_parse(
     free(parse.entries);
     if (rc < 0)
         return error_wrap(err, "listing");
-    if (parse.fault)
+    if (parse.fault) {
+        list_page_clear(&page);
         return error_set(err, parse.code, "listing: %s", parse.fault);
+    }
 
     *ret_page = page;
-    page = (struct list_page){0};
     return 0;
 }
 
