@@ -87,7 +87,8 @@
 #define PARTS_IN_FLIGHT 4      /* of one upload */
 #define READ_CHUNK MIB(4)      /* one range request of a sequential read */
 #define READ_AHEAD_MAX MIB(32) /* in flight or waiting, per open file */
-#define GET_STRETCH MIB(32)   /* a download looks so often whether more connections would help ... \
+#define GET_STRETCH                                                                                \
+    MIB(32)                   /* a download looks so often whether more connections would help ... \
                                */
 #define GET_FAST (MIB(1) / 4) /* ... unless one brings so much a millisecond: a LAN, a disk */
 #define CACHE_BLOCK MIB(1)    /* unit of the node's read cache */
