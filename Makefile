@@ -2,6 +2,7 @@
 # make demo     install what is missing, then the main job from end to end on a throwaway S3 server
 # make check    install what is missing, then every test, under prove(1)
 # make test     the same without the first; TESTS='t/xs t/plugin/prune.t' picks some
+# make check-asan, check-tsan      the C tests alone, under a sanitizer
 # make fuzz     look for input that parsers do not survive (clang); FUZZ_S seconds for each
 # make bench    speed against rclone, s3cmd and s3fs on the same server
 # make tidy     format C and Perl
@@ -83,22 +84,36 @@ $(B)/man/%: libs3pve/man/%.pod
 
 # --- tests; see t/README.md
 
+THREADED := $(filter $(B)/t/unit/%,$(UNIT))
 TESTS ?= $(UNIT) $(sort $(wildcard t/*/*.t))
-
-check: deps
-	$(MAKE) test
-
-test: all $(UNIT)
-	B=$(B) t/lib/prove $(TESTS)
+JOBS  := -j$(shell nproc)
 
 SAN  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 TSAN := -fsanitize=thread
+ASAN_BUILD := B=build-asan CFLAGS='-O1 -g $(SAN)' LDFLAGS='$(SAN)'
+TSAN_BUILD := B=build-tsan CFLAGS='-O1 -g $(TSAN)' LDFLAGS='$(TSAN)'
+
+check: deps
+	$(MAKE) $(JOBS) all units
+	$(MAKE) $(JOBS) $(ASAN_BUILD) units
+	$(MAKE) $(JOBS) $(TSAN_BUILD) threaded
+	$(MAKE) test TESTS='$(TESTS) $(UNIT:$(B)/%=build-asan/%) $(THREADED:$(B)/%=build-tsan/%)'
+
+test: all units
+	B=$(B) t/lib/prove $(TESTS)
+
+units: $(UNIT)
+threaded: $(THREADED)
+
+# The C tests with every access, or every lock and thread, watched.
 check-asan: deps
-	$(MAKE) B=build-asan CFLAGS='-O1 -g $(SAN)' LDFLAGS='$(SAN)' test-unit
+	$(MAKE) $(JOBS) $(ASAN_BUILD) test-units
 check-tsan: deps
-	$(MAKE) B=build-tsan CFLAGS='-O1 -g $(TSAN)' LDFLAGS='$(TSAN)' test-unit
-test-unit: $(UNIT)
+	$(MAKE) $(JOBS) $(TSAN_BUILD) test-threaded
+test-units: units
 	B=$(B) t/lib/prove $(UNIT)
+test-threaded: threaded
+	B=$(B) t/lib/prove $(THREADED)
 
 # Look for bytes that a parser does not survive; FUZZ_S seconds for each target.  New finds stay in
 # build-fuzz/corpus; what kills a target belongs into t/data/fuzz.
@@ -113,11 +128,11 @@ fuzz-run: $(FUZZ)
 	    $(B)/corpus/$$t $$(ls -d t/data/fuzz/$$t t/data/$$t 2>/dev/null); done
 
 demo: deps
-	$(MAKE) all
+	$(MAKE) $(JOBS) all
 	B=$(B) t/demo
 
 bench: deps
-	$(MAKE) all
+	$(MAKE) $(JOBS) all
 	B=$(B) t/bench/run
 
 deps:
@@ -157,5 +172,5 @@ clean:
 	rm -rf build build-asan build-tsan build-fuzz
 
 .SECONDARY:
-.PHONY: all check test check-asan check-tsan test-unit fuzz fuzz-run demo bench deps tidy lint install deb clean
+.PHONY: all check test units threaded test-units test-threaded check-asan check-tsan fuzz fuzz-run demo bench deps tidy lint install deb clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -47,13 +47,13 @@ static void a_forked_child_is_refused_whatever_its_parent_was_doing(void) {
 
     request_init(&rq, "GetObject", "GET", "a", NULL);
     request_submit(client, &rq);
-    pthread_mutex_lock(&client->lock); /* as another thread may hold them */
-    pthread_mutex_lock(&client->engine->lock);
+    pthread_mutex_lock(&client->engine->lock); /* as another thread may hold them */
+    pthread_mutex_lock(&client->lock);
     pid = fork();
     if (pid == 0)
         _exit(use_in_child(client, &rq));
-    pthread_mutex_unlock(&client->engine->lock);
     pthread_mutex_unlock(&client->lock);
+    pthread_mutex_unlock(&client->engine->lock);
 
     waitpid(pid, &status, 0);
     ok(WIFEXITED(status), "a child of fork() does not hang on a lock its parent held");
