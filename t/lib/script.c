@@ -7,19 +7,34 @@
 
 #include "script.h"
 
+static void forget(struct sent *sent) {
+    free(sent->url);
+    free(sent->headers);
+    free(sent->body);
+    *sent = (struct sent){0};
+}
+
+static char *join_lines(const char *const *lines) {
+    size_t len = 1;
+    char *text, *end;
+
+    for (size_t i = 0; lines[i]; i++)
+        len += strlen(lines[i]) + 1;
+    text = end = calloc(1, len);
+    for (size_t i = 0; lines[i]; i++)
+        end = stpcpy(stpcpy(end, lines[i]), "\n");
+    return text;
+}
+
 static void record(struct script *s, const struct transfer *t, struct sent *sent) {
     size_t at = 0;
 
+    forget(sent);
     snprintf(sent->method, sizeof(sent->method), "%s", t->method);
-    snprintf(sent->url, sizeof(sent->url), "%s", t->url);
-    sent->headers[0] = '\0';
-    for (size_t i = 0; t->headers[i]; i++)
-        at +=
-            (size_t)snprintf(sent->headers + at, sizeof(sent->headers) - at, "%s\n", t->headers[i]);
-    free(sent->body);
+    sent->url = strdup(t->url);
+    sent->headers = join_lines(t->headers);
     sent->body_len = t->body_len;
     sent->body = calloc(1, t->body_len + 1);
-    at = 0;
     for (size_t i = 0; i < t->n_body; i++) {
         memcpy(sent->body + at, t->body[i].iov_base, t->body[i].iov_len);
         at += t->body[i].iov_len;
@@ -234,7 +249,7 @@ const char *sent_header(const struct sent *sent, const char *name) {
     static char value[2048];
     size_t len = strlen(name);
 
-    for (const char *line = sent->headers; *line;) {
+    for (const char *line = sent->headers ? sent->headers : ""; *line;) {
         size_t n = strcspn(line, "\n");
 
         if (n > len + 1 && strncasecmp(line, name, len) == 0 && line[len] == ':') {
@@ -247,8 +262,6 @@ const char *sent_header(const struct sent *sent, const char *name) {
 }
 
 void script_clear(struct script *s) {
-    for (unsigned i = 0; i < SCRIPT_SENT; i++) {
-        free(s->sent[i].body);
-        s->sent[i].body = NULL;
-    }
+    for (unsigned i = 0; i < SCRIPT_SENT; i++)
+        forget(&s->sent[i]);
 }

@@ -29,9 +29,9 @@ struct answer {
 
 struct sent {
     char method[8];
-    char url[2048];     /* with the query */
-    char headers[4096]; /* "name: value\n" */
-    char *body;         /* owned, zero-terminated */
+    char *url;     /* owned; with the query */
+    char *headers; /* owned: "name: value\n" */
+    char *body;    /* owned, zero-terminated */
     size_t body_len;
     int64_t at_ms;
 };
