@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* entries.c - names that come and go: mkdir, rmdir, unlink */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "core/error.h"
+#include "files/entries.h"
+#include "files/listing.h"
+#include "files/local.h"
+#include "files/names.h"
+#include "files/stream.h"
+
+char *entry_marker_key(const struct node *dir, const char *name) {
+    _free_ char *path = tree_child_path(dir, name);
+    char *key = path ? malloc(strlen(path) + 2) : NULL;
+
+    if (key)
+        strcat(strcpy(key, path), "/");
+    return key;
+}
+
+int entry_put_marker(struct s3pve_files *files, const char *key) {
+    struct s3pve_call call = files_call(files, 0);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    if (s3pve_object_put(files->client, key, "", 0, NULL, NULL, &call, &err) < 0)
+        return files_fail(files, "mkdir", key, &err);
+    return 0;
+}
+
+int entry_delete(struct s3pve_files *files, const char *operation, const char *key) {
+    struct s3pve_call call = files_call(files, 0);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    if (s3pve_object_delete(files->client, key, &call, &err) < 0)
+        return files_fail(files, operation, key, &err);
+    return 0;
+}
+
+void entry_removed(struct s3pve_files *files, struct node *node) {
+    struct stream *stream = node->stream;
+
+    tree_add_ghost(node->parent, node->name);
+    node->parent->mtime_s = clock_wall_s();
+    if (node->is_local && !node->is_dir)
+        local_remove(files, node);
+    else if (node->is_published)
+        usage_change(files, -(int64_t)node->size, -1);
+    if (stream)
+        stream_doom(stream);
+    node->is_published = false;
+    node->version++; /* who reads it has nothing to read any more */
+    tree_unlink(&files->tree, node);
+}
+
+/* ---------------------------------------------------------------- mkdir */
+
+/* With `lock` held, @dir pinned.  Return: 0 when the name is free. */
+static int check_free(struct s3pve_files *files, struct node *dir, const char *name) {
+    int rc = name_check(name);
+
+    if (rc == 0 && !tree_child(&files->tree, dir, name))
+        rc = listing_refresh(files, dir);
+    if (rc < 0)
+        return rc;
+    return tree_child(&files->tree, dir, name) ? -EEXIST : 0;
+}
+
+/* With `lock` held. */
+static int add_dir(
+    struct s3pve_files *files,
+    struct node *dir,
+    const char *name,
+    mode_t mode,
+    bool is_local,
+    struct stat *ret_attr
+) {
+    struct node *node = tree_child(&files->tree, dir, name);
+
+    if (node)
+        return -EEXIST;
+    node = tree_add(&files->tree, dir, name, true);
+    if (!node)
+        return -ENOMEM;
+    node->mode = mode & 07777;
+    node->is_local = is_local;
+    node->n_lookup = 1;
+    tree_touch(node);
+    listing_mark_known(node);
+    dir->mtime_s = clock_wall_s();
+    files_stat(files, node, ret_attr);
+    return 0;
+}
+
+/* With `lock` held, dropped for the network; @dir is pinned. */
+static int make_dir(
+    struct s3pve_files *files,
+    struct node *dir,
+    const char *name,
+    mode_t mode,
+    struct stat *ret_attr
+) {
+    _free_ char *path = tree_path(dir), *key = entry_marker_key(dir, name);
+    bool is_local;
+    int rc = path && key ? check_free(files, dir, name) : -ENOMEM;
+
+    if (rc < 0)
+        return rc;
+    is_local = dir->is_local || name_is_local_dir(path, name);
+    if (!is_local) {
+        pthread_mutex_unlock(&files->lock);
+        rc = entry_put_marker(files, key);
+        pthread_mutex_lock(&files->lock);
+    }
+    return rc < 0 ? rc : add_dir(files, dir, name, mode, is_local, ret_attr);
+}
+
+_public_ int s3pve_files_mkdir(
+    struct s3pve_files *files, uint64_t parent, const char *name, mode_t mode, struct stat *ret_attr
+) {
+    struct node *dir;
+    int rc;
+
+    LOCK_SCOPE(&files->lock);
+    rc = files_dir(files, parent, &dir);
+    if (rc < 0)
+        return rc;
+    tree_pin(dir);
+    rc = make_dir(files, dir, name, mode, ret_attr);
+    tree_unpin(&files->tree, dir);
+    return rc;
+}
+
+/* ---------------------------------------------------------------- rmdir */
+
+/* What is in memory may be 5 s old, and deleting is for ever: ask.  Return: 0, -ENOTEMPTY, ... */
+static int check_empty(struct s3pve_files *files, const char *marker) {
+    struct s3pve_call call = files_call(files, 0);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_entry entry;
+    struct s3pve_list *list;
+    int rc, n = 0;
+
+    if (s3pve_list_open(files->client, marker, NULL, NULL, &list, &call, &err) < 0)
+        return files_fail(files, "rmdir", marker, &err);
+    while ((rc = s3pve_list_next(list, &entry, &err)) > 0 && n == 0)
+        n += strcmp(entry.key, marker) != 0;
+    s3pve_list_close(list);
+    if (rc < 0)
+        return files_fail(files, "rmdir", marker, &err);
+    return n ? -ENOTEMPTY : 0;
+}
+
+/* With `lock` held, dropped for the network; @node is pinned. */
+static int remove_dir(struct s3pve_files *files, struct node *node) {
+    _free_ char *key = entry_marker_key(node->parent, node->name);
+    int rc;
+
+    if (!key)
+        return -ENOMEM;
+    if (node->is_expected)
+        return -EBUSY;
+    if (node->n_children)
+        return -ENOTEMPTY;
+    if (!node->is_local) {
+        pthread_mutex_unlock(&files->lock);
+        rc = check_empty(files, key);
+        if (rc == 0)
+            rc = entry_delete(files, "rmdir", key);
+        pthread_mutex_lock(&files->lock);
+        if (rc < 0)
+            return rc;
+    }
+    if (node->n_children) /* somebody was quicker; the marker alone is no loss */
+        return -ENOTEMPTY;
+    if (node->parent)
+        entry_removed(files, node);
+    return 0;
+}
+
+/* With `lock` held: the child, from a directory that is fresh enough to say no. */
+static int find_child(
+    struct s3pve_files *files, struct node *dir, const char *name, struct node **ret_node
+) {
+    struct node *node = tree_child(&files->tree, dir, name);
+    int rc;
+
+    if (!node) {
+        rc = listing_refresh(files, dir);
+        if (rc < 0)
+            return rc;
+        node = tree_child(&files->tree, dir, name);
+    }
+    if (!node)
+        return -ENOENT;
+    *ret_node = node;
+    return 0;
+}
+
+/* Find @name below @parent and have @fn, with `lock` held, deal with it. */
+static int with_child(
+    struct s3pve_files *files,
+    uint64_t parent,
+    const char *name,
+    int (*fn)(struct s3pve_files *files, struct node *node)
+) {
+    struct node *dir, *node;
+    int rc;
+
+    LOCK_SCOPE(&files->lock);
+    rc = files_dir(files, parent, &dir);
+    if (rc < 0)
+        return rc;
+    tree_pin(dir);
+    rc = find_child(files, dir, name, &node);
+    if (rc == 0) {
+        tree_pin(node);
+        rc = fn(files, node);
+        tree_unpin(&files->tree, node);
+    }
+    tree_unpin(&files->tree, dir);
+    return rc;
+}
+
+static int rmdir_node(struct s3pve_files *files, struct node *node) {
+    return node->is_dir ? remove_dir(files, node) : -ENOTDIR;
+}
+
+_public_ int s3pve_files_rmdir(struct s3pve_files *files, uint64_t parent, const char *name) {
+    return with_child(files, parent, name, rmdir_node);
+}
+
+/* ---------------------------------------------------------------- unlink */
+
+/* With `lock` held, dropped for the network; @node is pinned. */
+static int unlink_node(struct s3pve_files *files, struct node *node) {
+    _free_ char *key = tree_path(node);
+    struct stream *stream = node->stream;
+    int rc;
+
+    if (node->is_dir)
+        return -EISDIR;
+    if (!key)
+        return -ENOMEM;
+    if (stream)
+        stream->n_refs++;
+    if (!node->is_local && node->is_published) {
+        pthread_mutex_unlock(&files->lock);
+        rc = entry_delete(files, "unlink", key);
+        pthread_mutex_lock(&files->lock);
+        if (rc < 0 && !stream)
+            return rc;
+    } else {
+        rc = 0;
+    }
+    if (rc == 0 && node->parent)
+        entry_removed(files, node);
+    if (!stream)
+        return rc;
+
+    pthread_mutex_unlock(&files->lock);
+    if (rc == 0)
+        entry_drop_stream(stream);
+    else
+        stream_unref(stream);
+    pthread_mutex_lock(&files->lock);
+    return rc;
+}
+
+void entry_drop_stream(struct stream *stream) {
+    struct s3pve_files *files = stream->files;
+    bool was_held;
+
+    stream_drop_doomed(stream);
+    pthread_mutex_lock(&files->lock);
+    was_held = stream->is_held;
+    stream->is_held = false;
+    pthread_mutex_unlock(&files->lock);
+    if (was_held) /* being held was a reference of its own */
+        stream_unref(stream);
+    stream_unref(stream);
+}
+
+_public_ int s3pve_files_unlink(struct s3pve_files *files, uint64_t parent, const char *name) {
+    return with_child(files, parent, name, unlink_node);
+}

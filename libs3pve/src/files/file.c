@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* file.c - open files: a stream to write, a reader to read, or a file on the node */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "core/client.h"
+#include "core/error.h"
+#include "files/listing.h"
+#include "files/local.h"
+#include "files/names.h"
+#include "files/publish.h"
+#include "files/reader.h"
+#include "files/stream.h"
+
+DEFINE_CLEANUP(struct s3pve_file *, s3pve_file_close)
+
+struct s3pve_file {
+    struct s3pve_files *files;
+    struct node *node;     /* pinned; the inode the kernel opened */
+    struct stream *stream; /* one reference; NULL: not for writing */
+    int fd;                /* a local file's; -1 otherwise */
+    bool appends, can_read;
+
+    pthread_mutex_t lock;  /* guards the pointer below */
+    struct reader *reader; /* owned */
+};
+
+static bool is_writer(int flags) {
+    return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+/* With `lock` held: the stream for a new writer.  There is one at most. */
+static int open_stream(struct s3pve_file *file, bool is_new) {
+    struct node *node = file->node;
+
+    if (node->stream && !node->stream->is_held)
+        return -EBUSY;
+    if (node->stream) { /* closed, and waiting for its rename: go on with it */
+        node->stream->is_held = false;
+        file->stream = node->stream;
+        return 0;
+    }
+    file->stream = stream_new(file->files, node, is_new);
+    return file->stream ? 0 : -ENOMEM;
+}
+
+/* With `lock` held.  Return: 0, or -EBUSY for what nobody may see yet (M2). */
+static int open_reader(struct s3pve_file *file, bool may_repin) {
+    struct node *node = file->node;
+
+    if (!node->is_published)
+        return file->stream ? 0 : -EBUSY;
+    file->reader = reader_new(file->files, node, may_repin);
+    return file->reader ? 0 : -ENOMEM;
+}
+
+/* With `lock` held: everything that needs no network and no disk. */
+static int open_parts(struct s3pve_file *file, int flags, bool is_new, bool *ret_keep_cache) {
+    struct node *node = file->node;
+    bool keep_cache = !is_writer(flags) && node->cached_version == node->version;
+    int rc = 0;
+
+    *ret_keep_cache = keep_cache;
+    file->appends = flags & O_APPEND;
+    file->can_read = (flags & O_ACCMODE) != O_WRONLY;
+    if (node->is_local) {
+        *ret_keep_cache = false;
+        return 0;
+    }
+    if (is_writer(flags))
+        rc = open_stream(file, is_new || flags & O_TRUNC);
+    if (rc == 0 && file->can_read)
+        rc = open_reader(file, !keep_cache);
+    if (rc == 0 && file->reader)
+        node->cached_version = node->version;
+    return rc;
+}
+
+/* With `lock` held. */
+static int file_new(struct s3pve_files *files, struct node *node, struct s3pve_file **ret_file) {
+    struct s3pve_file *file;
+
+    if (files->n_open >= OPEN_FILES_MAX)
+        return -ENFILE;
+    file = calloc(1, sizeof(*file));
+    if (!file)
+        return -ENOMEM;
+    file->files = files;
+    file->node = node;
+    file->fd = -1;
+    pthread_mutex_init(&file->lock, NULL);
+    tree_pin(node);
+    files->n_open++;
+    *ret_file = file;
+    return 0;
+}
+
+static int open_local(struct s3pve_file *file, int flags) {
+    file->fd = local_open(file->files, file->node->ino, flags);
+    if (file->fd < 0)
+        return file->fd;
+    if (flags & O_TRUNC) {
+        LOCK_SCOPE(&file->files->lock);
+        atomic_fetch_sub(&file->files->local_bytes, file->node->size);
+        file->node->size = 0;
+    }
+    return 0;
+}
+
+/* What is left of opening needs the network or the disk. */
+static int open_rest(struct s3pve_file *file, int flags) {
+    if (file->node->is_local)
+        return open_local(file, flags);
+    if (file->stream && flags & O_TRUNC)
+        return stream_truncate(file->stream, 0);
+    return 0;
+}
+
+/* A listing without ETags cannot pin anything. */
+static int learn_etag(struct s3pve_files *files, uint64_t ino) {
+    _cleanup_(object_clear) struct object object = {0};
+    struct s3pve_call call = files_read_call(files);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_info info;
+    struct node *node;
+    bool known;
+
+    pthread_mutex_lock(&files->lock);
+    node = files_node(files, ino);
+    known = !node || !node->is_published || *node->etag || node->is_dir || !node->parent;
+    if (!known)
+        tree_pin(node);
+    pthread_mutex_unlock(&files->lock);
+    if (known)
+        return 0;
+
+    if (object_of(files, node, &object) == 0 &&
+        s3pve_object_head(files->client, object.key, &info, &call, &err) < 0) {
+        int rc = files_fail(files, "open", object.key, &err);
+
+        LOCK_SCOPE(&files->lock);
+        tree_unpin(&files->tree, node);
+        return rc;
+    }
+    LOCK_SCOPE(&files->lock);
+    if (object.key)
+        tree_set_object(node, info.size, info.mtime, info.etag);
+    tree_unpin(&files->tree, node);
+    return 0;
+}
+
+_public_ int s3pve_file_open(
+    struct s3pve_files *files,
+    uint64_t ino,
+    int flags,
+    struct s3pve_file **ret_file,
+    bool *ret_keep_cache
+) {
+    _cleanup_(s3pve_file_closep) struct s3pve_file *file = NULL;
+    struct node *node;
+    bool keep_cache = false;
+    int rc = learn_etag(files, ino);
+
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&files->lock);
+    node = files_node(files, ino);
+    if (!node)
+        rc = -ENOENT;
+    else if (node->is_dir)
+        rc = -EISDIR;
+    else
+        rc = file_new(files, node, &file);
+    if (rc == 0)
+        rc = open_parts(file, flags, false, &keep_cache);
+    pthread_mutex_unlock(&files->lock);
+
+    if (rc == 0)
+        rc = open_rest(file, flags);
+    if (rc < 0)
+        return rc;
+    if (ret_keep_cache)
+        *ret_keep_cache = keep_cache;
+    *ret_file = steal_ptr(&file);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- creating */
+
+/* Full keys have a limit, and a name that cannot be stored should not be accepted at all. */
+static int check_new_name(struct s3pve_files *files, const struct node *dir, const char *name) {
+    _free_ char *path = tree_child_path(dir, name);
+    const char *prefix = files->client->config.prefix;
+    int rc = name_check(name);
+
+    if (rc < 0)
+        return rc;
+    if (!path)
+        return -ENOMEM;
+    return strlen(path) + (prefix ? strlen(prefix) : 0) > LIMIT_KEY ? -ENAMETOOLONG : 0;
+}
+
+/* Another node may have made it since the directory was listed: O_EXCL asks. */
+static int check_exclusive(struct s3pve_files *files, const char *key) {
+    struct s3pve_call call = files_read_call(files);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_info info;
+
+    if (s3pve_object_head(files->client, key, &info, &call, &err) == 0)
+        return -EEXIST;
+    return err.code == S3PVE_E_NOT_FOUND ? 0 : files_fail(files, "create", key, &err);
+}
+
+/* With `lock` held, dropped for the network; @dir is pinned. */
+static int prepare_create(
+    struct s3pve_files *files, struct node *dir, const char *name, int flags
+) {
+    _free_ char *key = NULL;
+    int rc = check_new_name(files, dir, name);
+
+    if (rc == 0 && !tree_child(&files->tree, dir, name))
+        rc = listing_refresh(files, dir);
+    if (rc < 0 || !(flags & O_EXCL))
+        return rc;
+    if (tree_child(&files->tree, dir, name))
+        return -EEXIST;
+    if (dir->is_local || name_is_held(name))
+        return 0;
+    key = tree_child_path(dir, name);
+    pthread_mutex_unlock(&files->lock);
+    rc = key ? check_exclusive(files, key) : -ENOMEM;
+    pthread_mutex_lock(&files->lock);
+    return rc;
+}
+
+/* With `lock` held: the node, made now when it is not there. */
+static int find_or_add(
+    struct s3pve_files *files,
+    struct node *dir,
+    const char *name,
+    mode_t mode,
+    struct node **ret_node,
+    bool *ret_is_new
+) {
+    struct node *node = tree_child(&files->tree, dir, name);
+
+    *ret_is_new = !node;
+    if (!node) {
+        node = tree_add(&files->tree, dir, name, false);
+        if (!node)
+            return -ENOMEM;
+        node->mode = mode & 07777;
+        node->is_published = node->is_local;
+        tree_touch(node);
+        dir->mtime_s = clock_wall_s();
+    }
+    *ret_node = node;
+    return node->is_dir ? -EISDIR : 0;
+}
+
+/* Made by somebody who will not write: a flag.  It has to be there when create() returns. */
+static int publish_flag(struct s3pve_files *files, struct node *node) {
+    struct stream *stream;
+    int rc;
+
+    pthread_mutex_lock(&files->lock);
+    stream = stream_new(files, node, true);
+    pthread_mutex_unlock(&files->lock);
+    if (!stream)
+        return -ENOMEM;
+    rc = stream_flush(stream);
+    stream_unref(stream);
+    return rc;
+}
+
+/* With `lock` held; drops it.  @node is pinned. */
+static int open_created(
+    struct s3pve_files *files,
+    struct node *node,
+    int flags,
+    bool is_new,
+    struct s3pve_file **ret_file
+) {
+    _cleanup_(s3pve_file_closep) struct s3pve_file *file = NULL;
+    bool keep_cache, opened;
+    int rc = 0;
+
+    if (is_new && !node->is_local && !is_writer(flags)) {
+        pthread_mutex_unlock(&files->lock);
+        rc = publish_flag(files, node);
+        pthread_mutex_lock(&files->lock);
+    }
+    if (rc == 0)
+        rc = file_new(files, node, &file);
+    if (rc == 0)
+        rc = open_parts(file, flags, is_new, &keep_cache);
+    opened = rc == 0;
+    node->n_lookup += opened;
+    pthread_mutex_unlock(&files->lock);
+
+    if (opened)
+        rc = open_rest(file, is_new && node->is_local ? flags | O_CREAT : flags & ~O_CREAT);
+    if (rc == 0) {
+        *ret_file = steal_ptr(&file);
+    } else if (opened) {
+        LOCK_SCOPE(&files->lock);
+        tree_forget(&files->tree, node, 1);
+    }
+    return rc;
+}
+
+_public_ int s3pve_files_create(
+    struct s3pve_files *files,
+    uint64_t parent,
+    const char *name,
+    mode_t mode,
+    int flags,
+    struct stat *ret_attr,
+    struct s3pve_file **ret_file
+) {
+    struct node *dir, *node = NULL;
+    bool is_new = false;
+    int rc;
+
+    pthread_mutex_lock(&files->lock);
+    rc = files_dir(files, parent, &dir);
+    if (rc < 0) {
+        pthread_mutex_unlock(&files->lock);
+        return rc;
+    }
+    tree_pin(dir);
+    rc = prepare_create(files, dir, name, flags);
+    if (rc == 0)
+        rc = find_or_add(files, dir, name, mode, &node, &is_new);
+    tree_unpin(&files->tree, dir);
+    if (rc < 0) {
+        pthread_mutex_unlock(&files->lock);
+        return rc;
+    }
+    tree_pin(node);
+    rc = open_created(files, node, flags, is_new, ret_file);
+
+    LOCK_SCOPE(&files->lock);
+    if (rc == 0)
+        files_stat(files, node, ret_attr);
+    else if (is_new && node->parent && !node->stream && (node->is_local || !node->is_published))
+        tree_unlink(&files->tree, node);
+    tree_unpin(&files->tree, node);
+    return rc;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+/* A writer that reads what it has published itself needs the version of now. */
+static struct reader *current_reader(struct s3pve_file *file) {
+    struct reader *old = NULL;
+
+    LOCK_SCOPE(&file->lock);
+    if (!file->stream)
+        return file->reader;
+    pthread_mutex_lock(&file->files->lock);
+    if (!file->reader || !reader_is_current(file->reader)) {
+        old = file->reader;
+        file->reader = file->node->is_published ? reader_new(file->files, file->node, false) : NULL;
+    }
+    pthread_mutex_unlock(&file->files->lock);
+    reader_close(old);
+    return file->reader;
+}
+
+_public_ ssize_t s3pve_file_read(struct s3pve_file *file, void *buf, size_t len, uint64_t offset) {
+    struct reader *reader;
+    ssize_t rc = -EAGAIN;
+
+    if (!file->can_read)
+        return -EBADF;
+    if (file->fd >= 0) {
+        rc = pread(file->fd, buf, len, (off_t)offset);
+        return rc < 0 ? -errno : rc;
+    }
+    if (file->stream)
+        rc = stream_read(file->stream, buf, len, offset);
+    if (rc != -EAGAIN)
+        return rc;
+    reader = current_reader(file);
+    return reader ? reader_read(reader, buf, len, offset) : -EIO;
+}
+
+/* ---------------------------------------------------------------- writing and closing */
+
+_public_ ssize_t
+s3pve_file_write(struct s3pve_file *file, const void *buf, size_t len, uint64_t offset) {
+    int rc;
+
+    if (file->fd >= 0)
+        return local_write(file->files, file->node, file->fd, buf, len, offset);
+    if (!file->stream)
+        return -EBADF;
+    rc = file->appends ? stream_append(file->stream, buf, len)
+                       : stream_write(file->stream, buf, len, offset);
+    return rc < 0 ? rc : (ssize_t)len;
+}
+
+_public_ int s3pve_file_flush(struct s3pve_file *file) {
+    return file->stream ? stream_flush(file->stream) : 0;
+}
+
+/* What is being written is durable once close(2) says so, and not before: an object cannot be
+ * there by halves.  What went wrong so far is told. */
+_public_ int s3pve_file_fsync(struct s3pve_file *file) {
+    if (file->fd >= 0)
+        return fsync(file->fd) < 0 ? -errno : 0;
+    return file->stream ? stream_error(file->stream) : 0;
+}
+
+_public_ struct s3pve_file *s3pve_file_close(struct s3pve_file *file) {
+    struct s3pve_files *files;
+
+    if (!file)
+        return NULL;
+    files = file->files;
+    reader_close(file->reader);
+    if (file->stream)
+        stream_close(file->stream);
+    if (file->fd >= 0)
+        close(file->fd);
+    pthread_mutex_lock(&files->lock);
+    files->n_open--;
+    tree_unpin(&files->tree, file->node);
+    pthread_mutex_unlock(&files->lock);
+    pthread_mutex_destroy(&file->lock);
+    free(file);
+    return NULL;
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * rename.c - three kinds of rename, by where the bytes are
+ *
+ *     held archive           one request: its upload is completed under the new name (M3)
+ *     object                 the store copies it, then the old one goes
+ *     local, or being written to the node    the tree alone
+ *
+ * A directory with objects in it would be many of the second; mv(1) does those itself on EXDEV.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "core/client.h"
+#include "core/error.h"
+#include "files/entries.h"
+#include "files/listing.h"
+#include "files/names.h"
+#include "files/publish.h"
+#include "files/stream.h"
+
+struct rename {
+    struct s3pve_files *files;
+    struct node *from_dir, *to_dir; /* pinned */
+    struct node *node;              /* pinned */
+    const char *to_name;
+    char *from_key, *to_key; /* owned */
+    bool no_replace;
+};
+
+/* ---------------------------------------------------------------- the tree, with `lock` held */
+
+/* What was at the new name makes room.  Return: its stream, which is doomed, with a reference. */
+static struct stream *displace(struct rename *rn) {
+    struct node *target = tree_child(&rn->files->tree, rn->to_dir, rn->to_name);
+    struct stream *stream = target && target != rn->node ? target->stream : NULL;
+
+    if (!target || target == rn->node)
+        return NULL;
+    if (stream)
+        stream->n_refs++;
+    entry_removed(rn->files, target);
+    return stream;
+}
+
+/* The name moves.  Takes `lock`. */
+static int move(struct rename *rn) {
+    struct s3pve_files *files = rn->files;
+    struct stream *doomed;
+    int rc = 0;
+
+    pthread_mutex_lock(&files->lock);
+    doomed = displace(rn);
+    if (!rn->node->parent)
+        rc = -ENOENT;
+    else {
+        tree_add_ghost(rn->from_dir, rn->node->name);
+        rc = tree_move(&files->tree, rn->node, rn->to_dir, rn->to_name) < 0 ? -ENOMEM : 0;
+        tree_touch(rn->node);
+        rn->from_dir->mtime_s = rn->to_dir->mtime_s = clock_wall_s();
+    }
+    pthread_mutex_unlock(&files->lock);
+    if (doomed)
+        entry_drop_stream(doomed);
+    return rc;
+}
+
+/* ---------------------------------------------------------------- a held archive */
+
+static int published(struct rename *rn, struct stream *stream, const struct s3pve_info *info) {
+    struct s3pve_files *files = rn->files;
+    bool was_held;
+    int rc = move(rn);
+
+    pthread_mutex_lock(&files->lock);
+    if (rc == 0) {
+        usage_release(files, stream->reserved);
+        stream->reserved = 0;
+        stream->stored = stream->size;
+        node_set_published(files, rn->node, info->size, info->etag);
+    }
+    free(stream->target);
+    stream->target = NULL;
+    was_held = stream->is_held;
+    stream->is_held = false;
+    pthread_mutex_unlock(&files->lock);
+    if (was_held)
+        stream_unref(stream);
+    return rc;
+}
+
+static int rename_held(struct rename *rn, struct stream *stream) {
+    struct s3pve_info info;
+    int rc = stream_publish_as(stream, rn->to_key, &info);
+
+    return rc < 0 ? rc : published(rn, stream, &info);
+}
+
+/* ---------------------------------------------------------------- an object */
+
+static int copy(struct rename *rn, const struct object *object, struct s3pve_info *ret_info) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_call call = publish_slow_call(rn->files, object->size, COPY_MS_PER_GIB);
+
+    if (s3pve_object_copy(
+            rn->files->client, rn->from_key, rn->to_key, NULL, ret_info, &call, &err
+        ) < 0)
+        return files_fail(rn->files, "rename", rn->from_key, &err);
+    return 0;
+}
+
+/* The copy is there, and the old one could not be removed: both names have the bytes now. */
+static int show_both(struct rename *rn, const struct object *object, const char *etag) {
+    struct s3pve_files *files = rn->files;
+    struct stream *doomed;
+    struct node *node;
+
+    pthread_mutex_lock(&files->lock);
+    doomed = displace(rn);
+    node = tree_add(&files->tree, rn->to_dir, rn->to_name, false);
+    if (node)
+        node_set_published(files, node, object->size, etag);
+    pthread_mutex_unlock(&files->lock);
+    if (doomed)
+        entry_drop_stream(doomed);
+    return -EIO;
+}
+
+static int rename_object(struct rename *rn) {
+    struct s3pve_files *files = rn->files;
+    _cleanup_(object_clear) struct object object = {0};
+    struct s3pve_info info = {0};
+    int rc = object_of(files, rn->node, &object);
+
+    if (rc == 0)
+        rc = copy(rn, &object, &info);
+    if (rc < 0)
+        return rc;
+    if (entry_delete(files, "rename", rn->from_key) < 0)
+        return show_both(rn, &object, info.etag);
+    rc = move(rn);
+    if (rc == 0) {
+        LOCK_SCOPE(&files->lock);
+        tree_set_etag(rn->node, info.etag); /* the same bytes: readers go on */
+    }
+    return rc;
+}
+
+/* ---------------------------------------------------------------- a directory */
+
+static int rename_dir(struct rename *rn) {
+    struct s3pve_files *files = rn->files;
+    _free_ char *from = NULL, *to = NULL;
+    int rc;
+
+    pthread_mutex_lock(&files->lock);
+    from = entry_marker_key(rn->from_dir, rn->node->name);
+    to = entry_marker_key(rn->to_dir, rn->to_name);
+    pthread_mutex_unlock(&files->lock);
+    if (!from || !to)
+        return -ENOMEM;
+    rc = entry_put_marker(files, to);
+    if (rc == 0)
+        rc = entry_delete(files, "rename", from);
+    return rc < 0 ? rc : move(rn);
+}
+
+/* ---------------------------------------------------------------- which kind, and whether at all
+ */
+
+/* With `lock` held.  The errors are rename(2)'s. */
+static int check_target(const struct rename *rn) {
+    const struct node *target = tree_child(&rn->files->tree, rn->to_dir, rn->to_name);
+
+    if (!target)
+        return 0;
+    if (rn->no_replace)
+        return -EEXIST;
+    if (target->is_dir != rn->node->is_dir)
+        return target->is_dir ? -EISDIR : -ENOTDIR;
+    if (target->is_dir && (target->n_children || !target->was_listed))
+        return -ENOTEMPTY;
+    if (target->is_expected || (target->stream && !target->stream->is_held))
+        return -EBUSY;
+    return 0;
+}
+
+/* With `lock` held. */
+static int check_source(const struct rename *rn) {
+    const struct node *node = rn->node;
+
+    if (node->is_expected)
+        return -EBUSY;
+    if (node->is_local != rn->to_dir->is_local)
+        return -EXDEV;
+    if (node->is_dir && !node->is_local && (node->n_children || !node->was_listed))
+        return -EXDEV;
+    for (const struct node *dir = rn->to_dir; dir; dir = dir->parent) {
+        if (dir == node)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+/* A file that somebody is still writing, under a name of its own. */
+static int rename_written(struct rename *rn, struct stream *stream, bool is_published) {
+    if (stream_is_bound(stream))
+        return -EBUSY;
+    return is_published ? rename_object(rn) : move(rn);
+}
+
+/* Without `lock`. */
+static int rename_file(struct rename *rn) {
+    struct s3pve_files *files = rn->files;
+    struct stream *stream;
+    bool is_held, is_published;
+    int rc;
+
+    pthread_mutex_lock(&files->lock);
+    stream = rn->node->stream;
+    is_published = rn->node->is_published;
+    is_held = stream && !is_published && name_is_held(rn->node->name);
+    if (stream)
+        stream->n_refs++;
+    pthread_mutex_unlock(&files->lock);
+
+    if (!stream)
+        return rename_object(rn);
+    rc = is_held ? rename_held(rn, stream) : rename_written(rn, stream, is_published);
+    stream_unref(stream);
+    return rc;
+}
+
+/* With `lock` held, dropped for the network.  The target's directory has to be known, except when
+ * an archive gets its name: that replaces whatever is there, and costs one request (M3). */
+static int find(struct rename *rn, const char *name) {
+    struct s3pve_files *files = rn->files;
+    int rc = 0;
+
+    if (!tree_child(&files->tree, rn->from_dir, name))
+        rc = listing_refresh(files, rn->from_dir);
+    if (rc < 0)
+        return rc;
+    rn->node = tree_child(&files->tree, rn->from_dir, name);
+    if (!rn->node)
+        return -ENOENT;
+    tree_pin(rn->node);
+    if (!rn->node->stream && !tree_child(&files->tree, rn->to_dir, rn->to_name))
+        rc = listing_refresh(files, rn->to_dir);
+    else if (rn->no_replace)
+        rc = listing_refresh(files, rn->to_dir);
+    return rc;
+}
+
+static int check(struct rename *rn) {
+    const char *prefix = rn->files->client->config.prefix;
+    int rc = name_check(rn->to_name);
+
+    if (rc == 0)
+        rc = check_source(rn);
+    if (rc == 0)
+        rc = check_target(rn);
+    if (rc < 0)
+        return rc;
+    rn->from_key = tree_path(rn->node);
+    rn->to_key = tree_child_path(rn->to_dir, rn->to_name);
+    if (!rn->from_key || !rn->to_key)
+        return -ENOMEM;
+    return strlen(rn->to_key) + (prefix ? strlen(prefix) : 0) > LIMIT_KEY ? -ENAMETOOLONG : 0;
+}
+
+static int rename_run(struct rename *rn) {
+    if (rn->node->is_local)
+        return move(rn);
+    return rn->node->is_dir ? rename_dir(rn) : rename_file(rn);
+}
+
+/* With `lock` held, both directories pinned. */
+static int rename_in(struct rename *rn, const char *name) {
+    struct s3pve_files *files = rn->files;
+    int rc = find(rn, name);
+    bool is_same = rc == 0 && rn->node == tree_child(&files->tree, rn->to_dir, rn->to_name);
+
+    if (rc == 0 && !is_same)
+        rc = check(rn);
+    if (rc == 0 && !is_same) {
+        pthread_mutex_unlock(&files->lock);
+        rc = rename_run(rn);
+        pthread_mutex_lock(&files->lock);
+    }
+    if (rn->node)
+        tree_unpin(&files->tree, rn->node);
+    return rc;
+}
+
+_public_ int s3pve_files_rename(
+    struct s3pve_files *files,
+    uint64_t parent,
+    const char *name,
+    uint64_t new_parent,
+    const char *new_name,
+    unsigned flags
+) {
+    struct rename rn = {
+        .files = files, .to_name = new_name, .no_replace = flags & RENAME_NOREPLACE};
+    int rc;
+
+    if (flags & ~(unsigned)RENAME_NOREPLACE)
+        return -EINVAL;
+    pthread_mutex_lock(&files->lock);
+    rc = files_dir(files, parent, &rn.from_dir);
+    if (rc == 0)
+        rc = files_dir(files, new_parent, &rn.to_dir);
+    if (rc == 0) {
+        tree_pin(rn.from_dir);
+        tree_pin(rn.to_dir);
+        rc = rename_in(&rn, name);
+        tree_unpin(&files->tree, rn.from_dir);
+        tree_unpin(&files->tree, rn.to_dir);
+    }
+    pthread_mutex_unlock(&files->lock);
+    free(rn.from_key);
+    free(rn.to_key);
+    return rc;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "files/files.h"
+#include "files/spool.h"
+
+/* Not every file system has nameless files. */
+static int open_nameless(const char *folder) {
+    char path[4096];
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+        return fd;
+    if (snprintf(path, sizeof(path), "%s/XXXXXX", folder) >= (int)sizeof(path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(path);
+    return fd;
+}
+
+int spool_open(struct s3pve_files *files, struct spool *ret_spool) {
+    char folder[4000];
+    int fd;
+
+    snprintf(
+        folder, sizeof(folder), "%s/spool", files->cache_dir ? files->cache_dir : files->state_dir
+    );
+    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    fd = open_nameless(folder);
+    if (fd < 0)
+        return -errno;
+    *ret_spool = (struct spool){.fd = fd};
+    return 0;
+}
+
+static int charge(struct s3pve_files *files, struct spool *spool, uint64_t size) {
+    uint64_t more = size > spool->charged ? size - spool->charged : 0;
+
+    if (atomic_fetch_add(&files->spool_bytes, more) + more > SPOOL_MAX) {
+        atomic_fetch_sub(&files->spool_bytes, more);
+        return -ENOSPC;
+    }
+    spool->charged += more;
+    return 0;
+}
+
+int spool_write(
+    struct s3pve_files *files, struct spool *spool, const void *buf, size_t len, uint64_t offset
+) {
+    const char *p = buf;
+    int rc = charge(files, spool, offset + len);
+
+    if (rc < 0)
+        return rc;
+    if (offset + len > spool->size)
+        spool->size = offset + len;
+    while (len) {
+        ssize_t n = pwrite(spool->fd, p, len, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        p += n;
+        len -= (size_t)n;
+        offset += (size_t)n;
+    }
+    return 0;
+}
+
+int spool_truncate(struct s3pve_files *files, struct spool *spool, uint64_t size) {
+    int rc = charge(files, spool, size);
+
+    if (rc < 0)
+        return rc;
+    if (ftruncate(spool->fd, (off_t)size) < 0)
+        return -errno;
+    spool->size = size;
+    return 0;
+}
+
+ssize_t spool_read(const struct spool *spool, void *buf, size_t len, uint64_t offset) {
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = pread(spool->fd, (char *)buf + done, len - done, (off_t)(offset + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+void spool_close(struct s3pve_files *files, struct spool *spool) {
+    if (spool->fd >= 0)
+        close(spool->fd);
+    atomic_fetch_sub(&files->spool_bytes, spool->charged);
+    *spool = SPOOL_INIT;
+}

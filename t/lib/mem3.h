@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * mem3.h - a store in memory, in place of the S3 client: for tests of what sits on s3pve.h
+ *
+ * Include it in the one C file of such a test.  It defines the client's functions itself, so that
+ * the linker takes nothing of core/ but its errors.  Faults are switches in `mem3`.
+ */
+#ifndef MEM3_H
+#define MEM3_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "core/client.h"
+#include "core/error.h"
+
+#define MEM3_MAX 20000
+#define MEM3_PART (16u << 20)
+
+struct mem3_object {
+    char *key, *data;
+    size_t len;
+    char etag[40];
+    int64_t mtime;
+};
+
+struct s3pve_upload {
+    struct s3pve_upload *next;
+    char key[1100], id[40];
+    struct buf data;
+    bool has_id, completed;
+    size_t sealed_len;
+};
+
+struct s3pve_list {
+    char prefix[1100], delimiter[4], last[1100];
+};
+
+static struct {
+    pthread_mutex_t lock;
+    struct mem3_object objects[MEM3_MAX]; /* sorted by key */
+    size_t n_objects;
+    struct s3pve_upload *uploads; /* with an id: what the store knows of */
+    unsigned last_no;
+    struct s3pve_counters counters;
+    unsigned n_copy, n_head, n_aborts;
+    uint64_t bytes_read;
+    struct s3pve_client client;
+    char log[4096];
+
+    /* --- faults */
+    bool down;              /* nothing answers: every call fails after `down_ms` */
+    unsigned down_ms;       /* at most the call's own deadline */
+    const char *fail;       /* this operation fails, "" none: put delete copy complete abort ... */
+    enum s3pve_code code;   /* ... with this; IO when 0 */
+    unsigned delay_ms;      /* before every answer */
+    unsigned list_delay_ms; /* between reading the listing and giving it back */
+    void (*on_list)(void);  /* called there */
+    bool no_list_etag;
+} mem3 = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static inline struct s3pve_client *mem3_client(void) {
+    mem3.client.config.prefix = (char *)"";
+    return &mem3.client;
+}
+
+static inline void mem3_sleep(unsigned ms, const int *cancel) {
+    int64_t until = clock_monotonic_ms() + ms;
+
+    while (clock_monotonic_ms() < until) {
+        if (cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED))
+            return;
+        usleep(1000);
+    }
+}
+
+/* Every call of the network starts here. */
+static inline int mem3_enter(
+    const char *operation, const struct s3pve_call *call, struct s3pve_error *err
+) {
+    const int *cancel = call ? call->cancel : NULL;
+    unsigned limit = call && call->timeout_ms ? call->timeout_ms : 2000;
+
+    if (mem3.delay_ms)
+        mem3_sleep(mem3.delay_ms, cancel);
+    if (mem3.down)
+        mem3_sleep(mem3.down_ms < limit ? mem3.down_ms : limit, cancel);
+    if (cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED))
+        return error_set(err, S3PVE_E_CANCELLED, "%s: cancelled", operation);
+    if (mem3.down) {
+        mem3.counters.last_fail_s = clock_wall_s();
+        return error_set(err, S3PVE_E_TIMEOUT, "%s: nobody answers", operation);
+    }
+    if (mem3.fail && strcmp(mem3.fail, operation) == 0)
+        return error_set(err, mem3.code ? mem3.code : S3PVE_E_IO, "%s: told to fail", operation);
+    pthread_mutex_lock(&mem3.lock);
+    mem3.counters.last_ok_s = clock_wall_s();
+    return 0;
+}
+
+static inline size_t mem3_find(const char *key, bool *ret_found) {
+    size_t low = 0, high = mem3.n_objects;
+
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        int order = strcmp(mem3.objects[mid].key, key);
+
+        if (order == 0) {
+            *ret_found = true;
+            return mid;
+        }
+        if (order < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    *ret_found = false;
+    return low;
+}
+
+static inline struct mem3_object *mem3_store(const char *key, const void *data, size_t len) {
+    bool found;
+    size_t i = mem3_find(key, &found);
+    struct mem3_object *object = &mem3.objects[i];
+
+    if (!found) {
+        memmove(object + 1, object, (mem3.n_objects - i) * sizeof(*object));
+        mem3.n_objects++;
+        *object = (struct mem3_object){.key = strdup(key)};
+    }
+    free(object->data);
+    object->data = malloc(len + 1);
+    if (len)
+        memcpy(object->data, data, len);
+    object->data[len] = '\0';
+    object->len = len;
+    object->mtime = clock_wall_s();
+    snprintf(object->etag, sizeof(object->etag), "etag-%u", ++mem3.last_no);
+    return object;
+}
+
+static inline void mem3_remove(const char *key) {
+    bool found;
+    size_t i = mem3_find(key, &found);
+
+    if (!found)
+        return;
+    free(mem3.objects[i].key);
+    free(mem3.objects[i].data);
+    mem3.n_objects--;
+    memmove(&mem3.objects[i], &mem3.objects[i + 1], (mem3.n_objects - i) * sizeof(mem3.objects[0]));
+}
+
+/* --- what a test does and asks, as another client of the same store */
+
+static inline void mem3_put(const char *key, const char *text) {
+    LOCK_SCOPE(&mem3.lock);
+    mem3_store(key, text, strlen(text));
+}
+
+static inline void mem3_put_size(const char *key, size_t len) {
+    char *data = malloc(len + 1);
+
+    for (size_t i = 0; i < len; i++)
+        data[i] = (char)(i * 7 + (i >> 11) * 3 + (i >> 20));
+    pthread_mutex_lock(&mem3.lock);
+    mem3_store(key, data, len);
+    pthread_mutex_unlock(&mem3.lock);
+    free(data);
+}
+
+static inline char mem3_byte(size_t i) {
+    return (char)(i * 7 + (i >> 11) * 3 + (i >> 20));
+}
+
+static inline void mem3_delete(const char *key) {
+    LOCK_SCOPE(&mem3.lock);
+    mem3_remove(key);
+}
+
+/* Its bytes as text, or NULL; borrowed. */
+static inline const char *mem3_text(const char *key) {
+    bool found;
+    size_t i;
+
+    LOCK_SCOPE(&mem3.lock);
+    i = mem3_find(key, &found);
+    return found ? mem3.objects[i].data : NULL;
+}
+
+static inline long mem3_size(const char *key) {
+    bool found;
+    size_t i;
+
+    LOCK_SCOPE(&mem3.lock);
+    i = mem3_find(key, &found);
+    return found ? (long)mem3.objects[i].len : -1;
+}
+
+static inline unsigned mem3_n_uploads(void) {
+    unsigned n = 0;
+
+    LOCK_SCOPE(&mem3.lock);
+    for (struct s3pve_upload *upload = mem3.uploads; upload; upload = upload->next)
+        n++;
+    return n;
+}
+
+static inline uint64_t mem3_n_requests(void) {
+    LOCK_SCOPE(&mem3.lock);
+    return mem3.counters.n_put + mem3.counters.n_get + mem3.counters.n_list +
+           mem3.counters.n_delete + mem3.counters.n_other;
+}
+
+/* ---------------------------------------------------------------- the client's functions */
+
+void client_log(
+    struct s3pve_client *client,
+    enum s3pve_log_level level,
+    const char *operation,
+    const char *key,
+    const char *fmt,
+    ...
+) {
+    va_list ap;
+
+    LOCK_SCOPE(&mem3.lock);
+    va_start(ap, fmt);
+    vsnprintf(mem3.log, sizeof(mem3.log), fmt, ap);
+    va_end(ap);
+    if (getenv("MEM3_LOG"))
+        printf("# %d %s %s: %s\n", level, operation, key, mem3.log);
+}
+
+void s3pve_client_counters(struct s3pve_client *client, struct s3pve_counters *ret_counters) {
+    LOCK_SCOPE(&mem3.lock);
+    *ret_counters = mem3.counters;
+}
+
+static inline void mem3_info(const struct mem3_object *object, struct s3pve_info *ret_info) {
+    if (!ret_info)
+        return;
+    *ret_info = (struct s3pve_info){.size = object->len, .mtime = object->mtime};
+    strcpy(ret_info->etag, object->etag);
+}
+
+int s3pve_object_put(
+    struct s3pve_client *client,
+    const char *key,
+    const void *data,
+    size_t len,
+    const struct s3pve_put_options *options,
+    struct s3pve_info *ret_info,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    if (mem3_enter("put", call, err) < 0)
+        return -1;
+    mem3.counters.n_put++;
+    mem3_info(mem3_store(key, data, len), ret_info);
+    pthread_mutex_unlock(&mem3.lock);
+    return 0;
+}
+
+static inline struct mem3_object *mem3_get(
+    const char *key, const char *if_match, struct s3pve_error *err
+) {
+    bool found;
+    size_t i = mem3_find(key, &found);
+
+    if (!found) {
+        error_set(err, S3PVE_E_NOT_FOUND, "%s: no such key", key);
+        return NULL;
+    }
+    if (if_match && strcmp(if_match, mem3.objects[i].etag) != 0) {
+        error_set(err, S3PVE_E_CONFLICT, "%s: another version", key);
+        return NULL;
+    }
+    return &mem3.objects[i];
+}
+
+int s3pve_object_head(
+    struct s3pve_client *client,
+    const char *key,
+    struct s3pve_info *ret_info,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct mem3_object *object;
+
+    if (mem3_enter("head", call, err) < 0)
+        return -1;
+    mem3.counters.n_get++;
+    mem3.n_head++;
+    object = mem3_get(key, NULL, err);
+    if (object)
+        mem3_info(object, ret_info);
+    pthread_mutex_unlock(&mem3.lock);
+    return object ? 0 : -1;
+}
+
+int s3pve_object_pread(
+    struct s3pve_client *client,
+    const char *key,
+    const char *if_match,
+    void *buf,
+    size_t len,
+    uint64_t offset,
+    size_t *ret_len,
+    struct s3pve_info *ret_info,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct mem3_object *object;
+
+    if (mem3_enter("get", call, err) < 0)
+        return -1;
+    mem3.counters.n_get++;
+    object = mem3_get(key, if_match, err);
+    if (object) {
+        size_t left = offset < object->len ? object->len - offset : 0;
+
+        *ret_len = len < left ? len : left;
+        memcpy(buf, object->data + (left ? offset : 0), *ret_len);
+        mem3.bytes_read += *ret_len;
+        mem3_info(object, ret_info);
+    }
+    pthread_mutex_unlock(&mem3.lock);
+    return object ? 0 : -1;
+}
+
+int s3pve_object_get_fd(
+    struct s3pve_client *client,
+    const char *key,
+    int fd,
+    uint64_t offset,
+    uint64_t len,
+    uint64_t *progress,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct mem3_object *object;
+    ssize_t n = -1;
+
+    if (mem3_enter("get", call, err) < 0)
+        return -1;
+    mem3.counters.n_get++;
+    object = mem3_get(key, NULL, err);
+    if (object)
+        n = write(fd, object->data + offset, len ? len : object->len - offset);
+    pthread_mutex_unlock(&mem3.lock);
+    return n < 0 ? -1 : 0;
+}
+
+int s3pve_object_delete(
+    struct s3pve_client *client,
+    const char *key,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    if (mem3_enter("delete", call, err) < 0)
+        return -1;
+    mem3.counters.n_delete++;
+    mem3_remove(key);
+    pthread_mutex_unlock(&mem3.lock);
+    return 0;
+}
+
+int s3pve_object_copy(
+    struct s3pve_client *client,
+    const char *src,
+    const char *dst,
+    const struct s3pve_put_options *options,
+    struct s3pve_info *ret_info,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct mem3_object *object;
+
+    if (mem3_enter("copy", call, err) < 0)
+        return -1;
+    mem3.counters.n_put++;
+    mem3.n_copy++;
+    object = mem3_get(src, NULL, err);
+    if (object) {
+        char *data = malloc(object->len + 1);
+        size_t len = object->len;
+
+        memcpy(data, object->data, len);
+        mem3_info(mem3_store(dst, data, len), ret_info);
+        free(data);
+    }
+    pthread_mutex_unlock(&mem3.lock);
+    return object ? 0 : -1;
+}
+
+/* ---------------------------------------------------------------- listing: all in one page */
+
+int s3pve_list_open(
+    struct s3pve_client *client,
+    const char *prefix,
+    const char *delimiter,
+    const char *start,
+    struct s3pve_list **ret_list,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct s3pve_list *list;
+
+    if (mem3_enter("list", call, err) < 0)
+        return -1;
+    mem3.counters.n_list++;
+    pthread_mutex_unlock(&mem3.lock);
+    list = calloc(1, sizeof(*list));
+    snprintf(list->prefix, sizeof(list->prefix), "%s", prefix);
+    snprintf(list->delimiter, sizeof(list->delimiter), "%s", delimiter ? delimiter : "");
+    *ret_list = list;
+    return 0;
+}
+
+int s3pve_list_next(
+    struct s3pve_list *list, struct s3pve_entry *ret_entry, struct s3pve_error *err
+) {
+    static __thread char key[1100];
+    bool found;
+
+    pthread_mutex_lock(&mem3.lock);
+    for (size_t i = mem3_find(list->last, &found); i < mem3.n_objects; i++) {
+        const struct mem3_object *object = &mem3.objects[i];
+        size_t skip = strlen(list->prefix);
+        const char *slash;
+
+        if (strncmp(object->key, list->prefix, skip) != 0)
+            continue;
+        slash = *list->delimiter ? strstr(object->key + skip, list->delimiter) : NULL;
+        snprintf(
+            key,
+            sizeof(key),
+            "%.*s",
+            slash ? (int)(slash - object->key) + 1 : (int)strlen(object->key),
+            object->key
+        );
+        if (strcmp(key, list->last) <= 0)
+            continue;
+        strcpy(list->last, key);
+        *ret_entry = (struct s3pve_entry){.key = key, .is_prefix = slash != NULL};
+        if (!slash)
+            mem3_info(object, &ret_entry->info);
+        if (mem3.no_list_etag)
+            ret_entry->info.etag[0] = '\0';
+        pthread_mutex_unlock(&mem3.lock);
+        return 1;
+    }
+    pthread_mutex_unlock(&mem3.lock);
+    if (mem3.on_list)
+        mem3.on_list();
+    if (mem3.list_delay_ms)
+        mem3_sleep(mem3.list_delay_ms, NULL);
+    return 0;
+}
+
+struct s3pve_list *s3pve_list_close(struct s3pve_list *list) {
+    free(list);
+    return NULL;
+}
+
+int s3pve_bucket_check(
+    struct s3pve_client *client, const struct s3pve_call *call, struct s3pve_error *err
+) {
+    if (mem3_enter("check", call, err) < 0)
+        return -1;
+    mem3.counters.n_list++;
+    pthread_mutex_unlock(&mem3.lock);
+    return 0;
+}
+
+int s3pve_bucket_usage(
+    struct s3pve_client *client,
+    uint64_t *ret_objects,
+    uint64_t *ret_bytes,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    if (mem3_enter("usage", call, err) < 0)
+        return -1;
+    mem3.counters.n_list++;
+    *ret_objects = mem3.n_objects;
+    *ret_bytes = 0;
+    for (size_t i = 0; i < mem3.n_objects; i++)
+        *ret_bytes += mem3.objects[i].len;
+    pthread_mutex_unlock(&mem3.lock);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- uploads */
+
+int s3pve_upload_open(
+    struct s3pve_client *client,
+    const char *key,
+    const struct s3pve_put_options *options,
+    struct s3pve_upload **ret_upload,
+    struct s3pve_error *err
+) {
+    struct s3pve_upload *upload = calloc(1, sizeof(*upload));
+
+    snprintf(upload->key, sizeof(upload->key), "%s", key);
+    *ret_upload = upload;
+    return 0;
+}
+
+int s3pve_upload_begin(
+    struct s3pve_upload *upload, const struct s3pve_call *call, struct s3pve_error *err
+) {
+    if (mem3_enter("begin", call, err) < 0)
+        return -1;
+    mem3.counters.n_put++;
+    snprintf(upload->id, sizeof(upload->id), "upload-%u", ++mem3.last_no);
+    upload->has_id = true;
+    upload->next = mem3.uploads;
+    mem3.uploads = upload;
+    pthread_mutex_unlock(&mem3.lock);
+    return 0;
+}
+
+int s3pve_upload_write(
+    struct s3pve_upload *upload,
+    const void *data,
+    size_t len,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    size_t before = upload->data.len;
+
+    if (before / MEM3_PART != (before + len) / MEM3_PART) {
+        if (mem3_enter("part", call, err) < 0)
+            return -1;
+        mem3.counters.n_put++;
+        pthread_mutex_unlock(&mem3.lock);
+    }
+    buf_add(&upload->data, data, len);
+    return 0;
+}
+
+int s3pve_upload_read_fd(
+    struct s3pve_upload *upload, int fd, const struct s3pve_call *call, struct s3pve_error *err
+) {
+    char data[65536];
+    ssize_t n;
+
+    while ((n = read(fd, data, sizeof(data))) > 0) {
+        if (s3pve_upload_write(upload, data, (size_t)n, call, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int s3pve_upload_seal(
+    struct s3pve_upload *upload, const struct s3pve_call *call, struct s3pve_error *err
+) {
+    if (!upload->has_id || upload->sealed_len == upload->data.len)
+        return 0;
+    if (mem3_enter("part", call, err) < 0)
+        return -1;
+    mem3.counters.n_put++;
+    upload->sealed_len = upload->data.len;
+    pthread_mutex_unlock(&mem3.lock);
+    return 0;
+}
+
+static inline void mem3_forget_upload(struct s3pve_upload *upload) {
+    struct s3pve_upload **p = &mem3.uploads;
+
+    while (*p && *p != upload)
+        p = &(*p)->next;
+    if (*p)
+        *p = upload->next;
+    upload->has_id = false;
+}
+
+int s3pve_upload_complete(
+    struct s3pve_upload *upload,
+    struct s3pve_info *ret_info,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    if (s3pve_upload_seal(upload, call, err) < 0 || mem3_enter("complete", call, err) < 0)
+        return -1;
+    mem3.counters.n_put++;
+    mem3_info(mem3_store(upload->key, buf_text(&upload->data), upload->data.len), ret_info);
+    mem3_forget_upload(upload);
+    upload->completed = true;
+    pthread_mutex_unlock(&mem3.lock);
+    return 0;
+}
+
+void s3pve_upload_abort(struct s3pve_upload *upload, const struct s3pve_call *call) {
+    if (!upload->has_id || mem3_enter("abort", call, NULL) < 0)
+        return;
+    mem3.counters.n_delete++;
+    mem3.n_aborts++;
+    mem3_forget_upload(upload);
+    pthread_mutex_unlock(&mem3.lock);
+}
+
+/* One that was neither completed nor aborted stays in the store, as parts do. */
+struct s3pve_upload *s3pve_upload_close(struct s3pve_upload *upload) {
+    if (!upload)
+        return NULL;
+    buf_clear(&upload->data);
+    if (!upload->has_id)
+        free(upload);
+    return NULL;
+}
+
+uint64_t s3pve_upload_size(const struct s3pve_upload *upload) {
+    return upload->data.len;
+}
+
+uint64_t s3pve_upload_stored(const struct s3pve_upload *upload) {
+    return upload->data.len / MEM3_PART * MEM3_PART;
+}
+
+const char *s3pve_upload_id(const struct s3pve_upload *upload) {
+    return upload->id;
+}
+
+int s3pve_upload_sweep(
+    struct s3pve_client *client,
+    const char *prefix,
+    unsigned older_s,
+    unsigned *n_aborted,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    if (mem3_enter("sweep", call, err) < 0)
+        return -1;
+    mem3.counters.n_list++;
+    *n_aborted = 0;
+    pthread_mutex_unlock(&mem3.lock);
+    return 0;
+}
+
+int s3pve_upload_abort_id(
+    struct s3pve_client *client,
+    const char *key,
+    const char *upload_id,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    if (mem3_enter("abort", call, err) < 0)
+        return -1;
+    mem3.counters.n_delete++;
+    for (struct s3pve_upload *upload = mem3.uploads; upload; upload = upload->next) {
+        if (strcmp(upload->id, upload_id) == 0 && strcmp(upload->key, key) == 0) {
+            mem3_forget_upload(upload);
+            mem3.n_aborts++;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&mem3.lock);
+    return 0;
+}
+
+#endif
