@@ -205,7 +205,21 @@ is(
     is(slurp("$dir/big2"), 'another', '... is fetched from its start');
 }
 
-# --- a reader that goes away
+# --- a reader that stands still, or goes away
+
+for my $connections (1, 4) {
+    pipe(my $read, my $write) or die "pipe: $!\n";
+    my $pid = fork() // die "fork: $!\n";
+    if (!$pid) {
+        POSIX::dup2(fileno($write), 1);
+        exec('s3pve', 'cat', 'swept', '--connections', $connections, @common) or POSIX::_exit(127);
+    }
+    close($write);
+    sleep(0.7);
+    kill('TERM', $pid);
+    is(finish($pid) & 127, 15, "SIGTERM while nobody reads, $connections connections");
+    close($read);
+}
 
 {
     my $status = system(

@@ -147,6 +147,7 @@ static void engine_give_up(struct engine *engine, struct request *rq, enum s3pve
 
     if (rq->state == REQUEST_SENT)
         rq->ambiguous = true;
+    rq->out_of_time = code == S3PVE_E_TIMEOUT;
     requests_remove(list_of(engine, rq), rq);
     engine_drop_exchange(engine, rq);
     if (code == S3PVE_E_CANCELLED)
@@ -354,7 +355,7 @@ void request_submit(struct s3pve_client *client, struct request *rq) {
     rq->error = S3PVE_ERROR_INIT;
     rq->attempts = rq->n_stale = 0;
     rq->received = 0;
-    rq->ambiguous = false;
+    rq->ambiguous = rq->out_of_time = false;
     __atomic_store_n(&rq->cancelled, 0, __ATOMIC_RELAXED);
     client_renew_creds(client);
     exchange_hash(client, rq);

@@ -17,24 +17,33 @@
 #include "core/get.h"
 #include "core/pace.h"
 
+#define OUTPUT_MS 100 /* how soon a cancel flag is seen while nobody reads */
 #define WHOLE_TRIES 5 /* of a transfer that cannot resume, as long as each gets further */
+
+/* Until the descriptor takes something: a reader may stand still for ever. */
+static int wait_output(const struct get *get) {
+    struct pollfd output = {.fd = get->fd, .events = POLLOUT};
+    const int *cancel = get->call.cancel;
+
+    do {
+        if (cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED))
+            return ECANCELED;
+    } while (poll(&output, 1, OUTPUT_MS) == 0);
+    return 0;
+}
 
 int get_write(struct get *get, const void *data, size_t len) {
     while (len > 0) {
         ssize_t n = write(get->fd, data, len);
 
-        if (n < 0 && errno == EAGAIN) {
-            struct pollfd output = {.fd = get->fd, .events = POLLOUT};
-
-            poll(&output, 1, -1);
-            continue;
-        }
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
             get->write_errno = errno;
+        else if (n < 0)
+            get->write_errno = wait_output(get);
+        if (get->write_errno)
             return -1;
-        }
+        if (n < 0)
+            continue;
         data = (const char *)data + n;
         len -= (size_t)n;
         get->next += (uint64_t)n;
@@ -44,12 +53,22 @@ int get_write(struct get *get, const void *data, size_t len) {
     return 0;
 }
 
+bool get_goes_on(const struct request *rq) {
+    return rq->out_of_time && rq->received > 0;
+}
+
+static enum s3pve_code code_of(int errnum) {
+    if (errnum == ECANCELED)
+        return S3PVE_E_CANCELLED;
+    return errnum == ENOSPC || errnum == EDQUOT ? S3PVE_E_NO_SPACE : S3PVE_E_IO;
+}
+
 int get_fail(const struct get *get, struct s3pve_error *err) {
     if (!get->write_errno)
         return -1;
     error_set(
         err,
-        get->write_errno == ENOSPC ? S3PVE_E_NO_SPACE : S3PVE_E_IO,
+        code_of(get->write_errno),
         "GetObject %s: output: %s",
         get->key,
         strerror(get->write_errno)
@@ -183,7 +202,7 @@ static int get_stream(struct get *get, uint64_t until, struct s3pve_error *err) 
         }
         if (ignores_ranges(&rq))
             return get_whole(get, err);
-        if (rq.error.code != S3PVE_E_TIMEOUT || !rq.received)
+        if (!get_goes_on(&rq))
             return -1;
         if (!get->etag[0])
             memcpy(get->etag, rq.pinned_etag, sizeof(get->etag));

@@ -17,8 +17,12 @@ struct get {
     int write_errno; /* of the file descriptor */
 };
 
-/* Write to the file descriptor and advance.  Return: 0, or -1 with write_errno set. */
+/* Write to the file descriptor and advance.  Return: 0, or -1 with write_errno set (ECANCELED:
+ * the caller gave up while nobody read). */
 int get_write(struct get *get, const void *data, size_t len);
+
+/* The deadline is for a stretch without a byte: did this one bring some, and may go on? */
+bool get_goes_on(const struct request *rq);
 
 /* Why writing failed, or @err as it is. */
 int get_fail(const struct get *get, struct s3pve_error *err);

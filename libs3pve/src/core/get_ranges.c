@@ -30,18 +30,35 @@ static void ask(struct ranges *r, uint64_t until, unsigned width) {
     request_submit(r->get->client, rq);
 }
 
+/* What is still missing of the oldest range, in its place. */
+static void ask_rest(struct ranges *r, uint64_t received) {
+    struct request *rq = &r->rq[r->head];
+    uint64_t offset = rq->range.offset + received, len = rq->range.len - received;
+    void *into = rq->into;
+
+    request_clear(rq);
+    get_request(r->get, rq, offset, len);
+    rq->into = into;
+    r->busy[r->head] = rq;
+    request_submit(r->get->client, rq);
+}
+
 static int write_head(struct ranges *r, unsigned width, struct s3pve_error *err) {
     struct request *rq = &r->rq[r->head];
+    bool goes_on = get_goes_on(rq);
     int rc = 0;
 
-    if (rq->error.code != S3PVE_OK) {
+    if (rq->error.code != S3PVE_OK && !goes_on) {
         rc = -1;
         if (err)
             *err = rq->error;
-    } else if (rq->received != rq->range.len) {
+    } else if (rq->received != rq->range.len && !goes_on) {
         rc = error_set(err, S3PVE_E_CORRUPT, "GetObject %s: shorter than it was", r->get->key);
     } else if (get_write(r->get, rq->into, rq->received) < 0) {
         rc = get_fail(r->get, err);
+    } else if (goes_on) {
+        ask_rest(r, rq->received);
+        return 0;
     }
     request_clear(rq);
     r->head = (r->head + 1) % width;

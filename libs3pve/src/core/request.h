@@ -87,6 +87,7 @@ struct request {
     struct s3pve_error error; /* .code S3PVE_OK on success */
     uint64_t received;        /* bytes given to `into` or `sink` */
     bool ambiguous;           /* failed, and the store may have acted on it */
+    bool out_of_time;         /* failed for the deadline, whatever the last attempt failed for */
     unsigned attempts;
 
     /* --- the engine's */

@@ -142,7 +142,8 @@ static bool engine_retry(struct engine *engine, struct request *rq, enum verdict
         rq->exchange->reply.retry_after_ms,
         transport->random(transport->ctx)
     );
-    if (engine_now(engine) + wait >= rq->deadline_ms)
+    rq->out_of_time = engine_now(engine) + wait >= rq->deadline_ms;
+    if (rq->out_of_time)
         return false;
     engine_wait_then_queue(engine, rq, wait, rq->error.message);
     return true;
