@@ -125,6 +125,8 @@ void engine_done(struct engine *engine, struct request *rq) {
 
     if (rq->error.code == S3PVE_OK && rq->attempts > 1)
         level = S3PVE_LOG_INFO;
+    if (rq->quiet)
+        level = S3PVE_LOG_DEBUG;
     engine_log(client, rq, level, rq->error.code ? rq->error.message : "done");
     rq->state = REQUEST_DONE;
     engine->any_done = true;

@@ -46,6 +46,7 @@ int probe_ask(
 ) {
     struct s3pve_error reason = S3PVE_ERROR_INIT;
 
+    rq->quiet = true;
     (void)request_send(probe->client, rq, &reason);
     note_server(probe, rq);
     if (is_answer(reason.code)) {

@@ -69,6 +69,7 @@ struct request {
     bool once;        /* a lost answer must not be resent: fail with .ambiguous */
     bool slow_answer; /* Complete, Copy: silence for minutes is normal */
     bool urgent;      /* somebody waits: ahead of bulk parts in the queue */
+    bool quiet;       /* its failure is an answer that was asked for: no warning */
     size_t reply_max; /* bytes of body to keep; 0: LIMIT_REPLY */
     const char *root; /* expected root element; "" any; NULL: no XML body expected.
                          200 with <Error> is judged as that error */
