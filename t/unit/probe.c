@@ -375,9 +375,27 @@ static void a_bucket_that_may_not_be_written(void) {
     is_int(model.n_requests, 2, "... found out with the first key");
 }
 
+static void count_warnings(void *ctx, const struct s3pve_log_record *record) {
+    *(int *)ctx += record->level <= S3PVE_LOG_WARNING;
+}
+
+static void what_must_be_refused_is_no_warning(void) {
+    struct model model = {.batch = REFUSES, .copy = DENIES};
+    struct script script = {.serve = serve, .ctx = &model};
+    int n_warnings = 0;
+    struct s3pve_client *client = script_client_log(&script, count_warnings, &n_warnings);
+    struct s3pve_caps caps;
+
+    is_int(s3pve_probe(client, &caps, NULL, NULL), 0, "a probe is refused many times");
+    is_int(n_warnings, 0, "... and the log stays calm");
+    s3pve_client_close(client);
+    script_clear(&script);
+}
+
 int main(void) {
     servers_are_seen_through();
     a_failed_probe_tidies_up();
     a_bucket_that_may_not_be_written();
+    what_must_be_refused_is_no_warning();
     return done_testing();
 }
