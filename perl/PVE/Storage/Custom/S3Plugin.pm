@@ -142,7 +142,7 @@ my sub try_store ($storeid, $scfg, $secrets, $create) {
         check_bucket($client, $create);
     };
     my $err = $@;
-    log_warning($storeid, $client->warnings()) if $client;
+    log_warning($storeid, $client->warnings()) if $client && $err; # with ids of requests
     die "S3 storage '$storeid': $err" if $err; # one line, whatever class it was
 
     return;
