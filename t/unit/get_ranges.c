@@ -24,7 +24,7 @@ struct line {
 static void serve_pieces(struct script *s, const struct sent *sent, struct answer *ret_answer) {
     struct line *line = s->ctx;
     const char *range = sent_header(sent, "range");
-    unsigned first = 0, last = SIZE - 1;
+    unsigned long long first = 0, last = SIZE;
     size_t len;
 
     if (line->n_pieces == 0) {
@@ -32,12 +32,13 @@ static void serve_pieces(struct script *s, const struct sent *sent, struct answe
         return;
     }
     line->n_pieces--;
-    sscanf(range ? range : "", "bytes=%u-%u", &first, &last);
+    sscanf(range ? range : "", "bytes=%llu-%llu", &first, &last);
+    last = last < SIZE ? last : SIZE - 1;
     len = last - first + 1;
     snprintf(
         line->headers,
         sizeof(line->headers),
-        "content-range: bytes %u-%u/%d\ncontent-length: %zu\netag: \"e1\"\n",
+        "content-range: bytes %llu-%llu/%d\ncontent-length: %zu\netag: \"e1\"\n",
         first,
         last,
         SIZE,

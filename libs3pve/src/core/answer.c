@@ -53,8 +53,10 @@ static void parse_content_range(struct reply *reply, const char *text) {
         return;
     if (strcmp(slash + 1, "*") != 0 && !parse_u64(slash + 1, &reply->range_total))
         return;
-    reply->has_content_range =
-        parse_u64(text, &reply->range_start) && parse_u64(dash + 1, &reply->range_end);
+    reply->has_content_range = parse_u64(text, &reply->range_start) &&
+                               parse_u64(dash + 1, &reply->range_end) &&
+                               reply->range_start <= reply->range_end &&
+                               (!reply->range_total || reply->range_end < reply->range_total);
 }
 
 static void parse_retry_after(struct reply *reply, const char *text, int64_t wall_s) {
@@ -244,6 +246,8 @@ void exchange_facts(struct exchange *ex, struct outcome *ret_outcome) {
 
     if (t->failure == HTTP_STOPPED && ex->enough)
         t->failure = HTTP_FINE;
+    if (t->failure == HTTP_FINE && t->status == 206 && ex->rq->range.set && !ex->started_body)
+        (void)check_range(ex); /* not even one byte came */
     if (t->failure == HTTP_FINE && !t->no_body) {
         read_document(ex);
         if ((ex->rq->into || ex->rq->sink) && short_range(ex))
