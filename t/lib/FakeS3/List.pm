@@ -1,4 +1,4 @@
-package FakeS3::Store;
+package FakeS3::Store; ## no critic (RequireFilenameMatchesPackage)
 
 # The listing half of FakeS3::Store: both versions, with delimiter, paged.
 use v5.36;
@@ -26,22 +26,25 @@ my sub first_after ($keys, $text) {
     return $low;
 }
 
+# What a key is called in a list with that delimiter: itself, or the common prefix it folds into.
+my sub fold ($key, $prefix, $delimiter) {
+    my $end = $delimiter eq '' ? -1 : index($key, $delimiter, length($prefix));
+    return $end < 0 ? ($key, 0) : (substr($key, 0, $end + length($delimiter)), 1);
+}
+
 # One page of keys and common prefixes after $after, in order, and whether there is more.
 my sub page ($bucket, $prefix, $delimiter, $after, $max) {
     my $keys = $bucket->{sorted} //= [sort keys $bucket->{objects}->%*];
     my $i = first_after($keys, $after);
     my $at_prefix = $prefix eq '' ? 0 : first_after($keys, substr($prefix, 0, -1));
-    $i = $at_prefix if $at_prefix > $i;
     my @found;
-    for (; $i < @$keys; ++$i) {
-        my $key = $keys->[$i];
+    for my $key (@$keys[($i > $at_prefix ? $i : $at_prefix) .. $#$keys]) {
         next if $key lt $prefix;
         last if index($key, $prefix) != 0;
-        my $end = $delimiter eq '' ? -1 : index($key, $delimiter, length($prefix));
-        my $name = $end < 0 ? $key : substr($key, 0, $end + length($delimiter));
-        next if $end >= 0 && ($name le $after || @found && $found[-1]->{name} eq $name);
+        my ($name, $is_prefix) = fold($key, $prefix, $delimiter);
+        next if $is_prefix && ($name le $after || @found && $found[-1]->{name} eq $name);
         return (\@found, 1) if @found == $max;
-        push(@found, { name => $name, is_prefix => $end >= 0 });
+        push(@found, { name => $name, is_prefix => $is_prefix });
     }
     return (\@found, 0);
 }

@@ -18,6 +18,7 @@ use FakeS3::Store;
 use FakeS3::Xml;
 
 my $CHUNK = 1 << 18;
+my $HEAD_MAX = 1 << 16;
 
 sub new ($class, $settings, $keys) {
     my $socket = IO::Socket::INET->new(
@@ -45,20 +46,25 @@ sub port ($self) {
     return $self->{socket}->sockport();
 }
 
+# Who is waited for, and how long: an answer may have a time at which it is due.
+my sub waits ($self) {
+    my ($read, $write, $wait) = ('', '', 0.5);
+    my $now = time();
+    vec($read, fileno($self->{socket}), 1) = 1;
+    for my $c (values $self->{connections}->%*) {
+        my $until_due = ($c->{due} // 0) - $now;
+        vec($read, fileno($c->{fh}), 1) = 1;
+        next if $c->{out} eq '' || $c->{silent};
+        vec($write, fileno($c->{fh}), 1) = 1 if $until_due <= 0;
+        $wait = $until_due if $until_due > 0 && $until_due < $wait;
+    }
+    return ($read, $write, $wait);
+}
+
 sub run ($self, $go_on) {
     while ($go_on->()) {
-        my ($read, $write) = ('', '');
-        my $now = time();
-        my $wait = 0.5;
-        vec($read, fileno($self->{socket}), 1) = 1;
-        for my $c (values $self->{connections}->%*) {
-            my $until_due = ($c->{due} // 0) - $now;
-            vec($read, fileno($c->{fh}), 1) = 1;
-            next if $c->{out} eq '' || $c->{silent};
-            vec($write, fileno($c->{fh}), 1) = 1 if $until_due <= 0;
-            $wait = $until_due if $until_due > 0 && $until_due < $wait;
-        }
-        select($read, $write, undef, $wait) >= 0 or next;
+        my ($read, $write, $wait) = waits($self);
+        next if select($read, $write, undef, $wait) < 0;
         $self->accept_all() if vec($read, fileno($self->{socket}), 1);
         for my $c (values $self->{connections}->%*) {
             my $fd = fileno($c->{fh});
@@ -83,6 +89,7 @@ sub accept_all ($self) {
 
 sub drop ($self, $c, $hard = 0) {
     delete $self->{connections}->{ fileno($c->{fh}) };
+    $c->{gone} = 1;
     setsockopt($c->{fh}, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0)) if $hard;
     close($c->{fh});
     return;
@@ -100,16 +107,10 @@ sub receive ($self, $c) {
 # Take what has arrived as far as it goes: head, then body, then work.
 sub advance ($self, $c) {
     return if $c->{out} ne '' || $c->{silent};
-    if (!$c->{req}) {
-        my $end = index($c->{in}, "\r\n\r\n");
-        return if $end < 0 && length($c->{in}) <= (1 << 16);
-        my $req =
-            FakeS3::Request::parse(substr($c->{in}, 0, $end + 4, ''), $self->{settings}->{domain});
-        return $self->drop($c) if !$req;
-        $self->begin($c, $req);
-        return if !$self->{connections}->{ fileno($c->{fh}) } || $c->{out} ne '';
-    }
+    $self->take_head($c) if !$c->{req};
     my $req = $c->{req};
+    return if !$req || $c->{gone} || $c->{out} ne '';
+
     my $rule = $req->{rule};
     my $have = length($c->{in});
     return $self->drop($c, 1)
@@ -118,6 +119,14 @@ sub advance ($self, $c) {
     $req->{body} = substr($c->{in}, 0, $req->{length}, '');
     $self->finish($c, $req);
     return;
+}
+
+sub take_head ($self, $c) {
+    my $end = index($c->{in}, "\r\n\r\n");
+    return if $end < 0 && length($c->{in}) <= $HEAD_MAX;
+    my $head = substr($c->{in}, 0, $end + 4, '');
+    my $req = FakeS3::Request::parse($head, $self->{settings}->{domain});
+    return $req ? $self->begin($c, $req) : $self->drop($c);
 }
 
 # The head is there.

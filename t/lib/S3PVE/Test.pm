@@ -21,6 +21,7 @@ use JSON::PP;
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
+## no critic (ProhibitAutomaticExportation)
 our @EXPORT = qw(
     fakes3 rgw scratch slurp spew run_ok run_cmd s3pve wait_until top build tracked need_command
     need_fuse
@@ -82,7 +83,7 @@ sub run_cmd (@cmd) {
         open(STDOUT, '>', $out->filename) or POSIX::_exit(126);
         open(STDERR, '>', $err->filename) or POSIX::_exit(126);
         @ENV{ keys $how->{env}->%* } = values $how->{env}->%* if $how->{env};
-        { no warnings 'exec'; exec(@cmd) }
+        { no warnings 'exec'; exec(@cmd) } ## no critic (ProhibitNoWarnings)
         print STDERR "$cmd[0]: $!\n";
         POSIX::_exit(127);
     }
@@ -125,11 +126,12 @@ sub s3pve ($server, $bucket, @args) {
 # Try until it is true or the time is over; returns what it returned last.
 sub wait_until ($seconds, $code) {
     my $deadline = time() + $seconds;
-    while (1) {
-        my $result = $code->();
-        return $result if $result || time() > $deadline;
+    my $result = $code->();
+    while (!$result && time() < $deadline) {
         sleep(0.05);
+        $result = $code->();
     }
+    return $result;
 }
 
 my sub skip_all ($why) {
@@ -241,7 +243,7 @@ sub fill ($self, %args) { return ask($self, 'POST', 'fill', \%args) }
 sub zeroes ($self, %args) { return ask($self, 'POST', 'zeroes', \%args) }
 
 # Requests so far, all or of one operation.
-sub log ($self, $op = undef) {
+sub log ($self, $op = undef) { ## no critic (ProhibitBuiltinHomonyms)
     return grep { !defined($op) || $_->{op} eq $op } ask($self, 'GET', 'log')->@*;
 }
 
