@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "script.h"
 #include "tap.h"
@@ -196,10 +198,48 @@ static void usage_is_counted(void) {
     script_clear(&script);
 }
 
+/* In a child: everything that would talk is refused, whatever the parent's threads held. */
+static bool child_is_refused(struct s3pve_client *client) {
+    struct s3pve_caps caps = {0};
+    struct s3pve_entry entry;
+    struct s3pve_list *list = NULL;
+    char region[64];
+    uint64_t objects, bytes;
+
+    alarm(10);
+    s3pve_client_use_caps(client, &caps);
+    return s3pve_bucket_check(client, NULL, NULL) < 0 &&
+           s3pve_bucket_create(client, NULL, NULL) < 0 &&
+           s3pve_bucket_location(client, region, NULL, NULL) < 0 &&
+           s3pve_bucket_usage(client, &objects, &bytes, NULL, NULL) < 0 &&
+           s3pve_probe(client, &caps, NULL, NULL) < 0 &&
+           s3pve_list_open(client, "", NULL, NULL, &list, NULL, NULL) == 0 &&
+           s3pve_list_next(list, &entry, NULL) < 0 && !s3pve_list_close(list);
+}
+
+static void a_child_of_fork_is_refused(void) {
+    struct script script = {0};
+    struct s3pve_client *client = script_client(&script, NULL);
+    int status = 0;
+    pid_t pid;
+
+    pthread_mutex_lock(&client->lock); /* as another thread might */
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0)
+        _exit(child_is_refused(client) ? 0 : 1);
+    pthread_mutex_unlock(&client->lock);
+    ok(pid > 0 && waitpid(pid, &status, 0) == pid, "a child comes and goes");
+    is_int(status, 0, "... refused, and without waiting for a lock");
+    s3pve_client_close(client);
+    script_clear(&script);
+}
+
 int main(void) {
     buckets_are_checked();
     buckets_are_created();
     locations_are_found();
     usage_is_counted();
+    a_child_of_fork_is_refused();
     return done_testing();
 }

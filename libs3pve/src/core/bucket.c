@@ -33,12 +33,8 @@ _public_ int s3pve_bucket_check(
     struct s3pve_client *client, const struct s3pve_call *call, struct s3pve_error *err
 ) {
     struct s3pve_error reason = S3PVE_ERROR_INIT;
-    bool v1;
+    bool v1 = client->list_v1;
 
-    {
-        LOCK_SCOPE(&client->lock);
-        v1 = client->list_v1;
-    }
     if (send_list_one(client, v1, call, &reason) == 0)
         return 0;
     if (!v1 && reason.code == S3PVE_E_UNSUPPORTED)
@@ -129,6 +125,8 @@ _public_ int s3pve_bucket_create(
     char name[sizeof(client->region)];
     const char *region;
 
+    if (client->pid != getpid()) /* a lock may be held for ever, see engine.c */
+        return error_set(err, S3PVE_E_INVALID, "CreateBucket: used after fork()");
     {
         LOCK_SCOPE(&client->lock);
         memcpy(name, client->region, sizeof(name));

@@ -41,11 +41,12 @@ static enum s3pve_support *field(struct s3pve_caps *caps, size_t i) {
 }
 
 _public_ void s3pve_client_use_caps(struct s3pve_client *client, const struct s3pve_caps *caps) {
+    client->list_v1 = caps->list_v2 == S3PVE_NO || caps->list_v2 == S3PVE_IGNORED;
+    if (client->pid != getpid()) /* a lock may be held for ever, see engine.c */
+        return;
     LOCK_SCOPE(&client->lock);
-
     client->caps = *caps;
     client->no_batch_delete = caps->batch_delete == S3PVE_NO;
-    client->list_v1 = caps->list_v2 == S3PVE_NO || caps->list_v2 == S3PVE_IGNORED;
 }
 
 /* A Server header is anybody's text: what JSON cannot carry is left out. */

@@ -27,6 +27,7 @@ struct s3pve_client {
     struct transport transport; /* owned */
     struct engine *engine;      /* owned: queues, window, retry budget; see engine.c */
     atomic_ullong part_memory;  /* bytes of part buffers in use, see upload.c */
+    atomic_bool list_v1;        /* the server has no ListObjectsV2 */
 
     pthread_mutex_t lock; /* guards everything below */
     struct creds creds;
@@ -35,7 +36,6 @@ struct s3pve_client {
     int64_t skew_s;        /* server's clock minus ours */
     struct sigv4_key signing_key;
     struct s3pve_caps caps;
-    bool list_v1; /* the server has no ListObjectsV2 */
     bool no_batch_delete;
     struct s3pve_counters counters;
 };

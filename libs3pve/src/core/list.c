@@ -81,10 +81,7 @@ _public_ int s3pve_list_open(
         return -1;
     if (delimiter && *delimiter && !(list->delimiter = strdup(delimiter)))
         return error_set(err, S3PVE_E_NOMEM, "list: out of memory");
-    {
-        LOCK_SCOPE(&client->lock);
-        list->v1 = client->list_v1;
-    }
+    list->v1 = client->list_v1;
 
     *ret_list = steal_ptr(&list);
     return 0;
@@ -177,7 +174,6 @@ static void fall_back(struct s3pve_list *list) {
     list->v1 = true;
     free(list->token);
     list->token = NULL;
-    LOCK_SCOPE(&list->client->lock);
     list->client->list_v1 = true;
 }
 
