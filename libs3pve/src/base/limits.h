@@ -107,21 +107,21 @@
 #define HEAD_MAX MIB(16)        /* start of a file kept in memory, where rewriting is free */
 #define LISTING_THREADS 4
 #define READER_THREADS 16
-#define LISTING_MS 30000      /* one page of a listing */
-#define LISTING_WAIT_MS 2000  /* an access to an old directory waits no longer than this ... */
+#define LISTING_MS 30000       /* one page of a listing */
+#define LISTING_WAIT_MS 2000   /* an access to an old directory waits no longer than this ... */
 #define LISTING_FIRST_MS 10000 /* ... and to one never seen than this */
-#define LISTING_AGAIN_MS 2000 /* between two attempts that fail */
-#define READ_MS 30000         /* bytes nobody has cached, while the store answers ... */
-#define READ_OFFLINE_MS 5000  /* ... and while it does not */
-#define CHECK_MS 5000         /* the heartbeat's request */
-#define CHECK_EVERY_MS 10000  /* ... and how often, while nothing else proves the store alive */
-#define COUNT_EVERY_MS 600000 /* used bytes are listed anew */
-#define COUNT_SHARE 20        /* ... but counting takes at most this part of the time */
-#define ORPHAN_S (7 * 86400)  /* age at which an upload below our directories is nobody's */
-#define RETRY_ABORT_MS 60000  /* between attempts to abort what an outage kept us from aborting */
-#define BLOCKS_MEMORY MIB(16) /* recent blocks and small objects */
-#define CACHE_KEEP_FREE_PCT 5 /* of the cache's file system, left alone */
-#define NOTIFY_MAX 1000       /* names told to the kernel after one listing; it finds the rest */
+#define LISTING_AGAIN_MS 2000  /* between two attempts that fail */
+#define READ_MS 30000          /* bytes nobody has cached, while the store answers ... */
+#define READ_OFFLINE_MS 5000   /* ... and while it does not */
+#define CHECK_MS 5000          /* the heartbeat's request */
+#define CHECK_EVERY_MS 10000   /* ... and how often, while nothing else proves the store alive */
+#define COUNT_EVERY_MS 600000  /* used bytes are listed anew */
+#define COUNT_SHARE 20         /* ... but counting takes at most this part of the time */
+#define ORPHAN_S (7 * 86400)   /* age at which an upload below our directories is nobody's */
+#define RETRY_ABORT_MS 60000   /* between attempts to abort what an outage kept us from aborting */
+#define BLOCKS_MEMORY MIB(16)  /* recent blocks and small objects */
+#define CACHE_KEEP_FREE_PCT 5  /* of the cache's file system, left alone */
+#define NOTIFY_MAX 1000        /* names told to the kernel after one listing; it finds the rest */
 
 /* --- the daemon */
 #define STOREID_MAX 128             /* characters of a storage id: it names a unit and a folder */
