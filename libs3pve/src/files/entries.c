@@ -87,7 +87,7 @@ static int add_dir(
     node->is_local = is_local;
     node->n_lookup = 1;
     tree_touch(node);
-    listing_mark_known(node);
+    listing_mark_known(files, node);
     dir->mtime_s = clock_wall_s();
     files_stat(files, node, ret_attr);
     return 0;

@@ -132,7 +132,7 @@ static int learn_etag(struct s3pve_files *files, uint64_t ino) {
 
     pthread_mutex_lock(&files->lock);
     node = files_node(files, ino);
-    known = !node || !node->is_published || *node->etag || node->is_dir || !node->parent;
+    known = !node || !node->is_published || *node->etag || node->is_local || !node->parent;
     if (!known)
         tree_pin(node);
     pthread_mutex_unlock(&files->lock);

@@ -251,7 +251,7 @@ _public_ void s3pve_files_set_notify(
 
 _public_ void s3pve_files_expire(struct s3pve_files *files) {
     LOCK_SCOPE(&files->lock);
-    files->expired_ms = clock_monotonic_ms() + 1;
+    files->epoch++;
 }
 
 /* ---------------------------------------------------------------- after a crash */

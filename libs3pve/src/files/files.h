@@ -49,7 +49,7 @@ struct s3pve_files {
     struct s3pve_files_notify notify;
     uint64_t quota;
     struct usage usage;
-    int64_t expired_ms; /* listings begun before are old */
+    unsigned epoch; /* moves when all listings are to count as old */
     bool online;
     int64_t checked_ms; /* the last heartbeat */
     int64_t abort_due_ms;

@@ -28,6 +28,7 @@ struct listing {
     struct node *dir; /* pinned */
     char *prefix;     /* owned; "" or ending in '/' */
     int64_t began_ms;
+    unsigned epoch;      /* of the storage, when it began */
     struct found *found; /* owned */
     size_t n_found, room;
     struct {
@@ -215,6 +216,7 @@ static void merge(struct listing *listing) {
     }
     dir->was_listed = true;
     dir->listed_ms = listing->began_ms;
+    dir->listed_epoch = listing->epoch;
     dir->tried_ms = 0;
 }
 
@@ -282,7 +284,11 @@ static int listing_start(struct s3pve_files *files, struct node *dir) {
     if (!listing)
         return -ENOMEM;
     *listing = (struct listing
-    ){.files = files, .dir = dir, .prefix = prefix_of(dir), .began_ms = clock_monotonic_ms()};
+    ){.files = files,
+      .dir = dir,
+      .prefix = prefix_of(dir),
+      .began_ms = clock_monotonic_ms(),
+      .epoch = files->epoch};
     if (!listing->prefix || pool_run(files->listers, listing_run, listing) < 0) {
         listing_free(listing);
         return -ENOMEM;
@@ -297,7 +303,7 @@ static int listing_start(struct s3pve_files *files, struct node *dir) {
 /* ---------------------------------------------------------------- waiting */
 
 static bool is_fresh(const struct s3pve_files *files, const struct node *dir) {
-    return dir->was_listed && dir->listed_ms >= files->expired_ms &&
+    return dir->was_listed && dir->listed_epoch == files->epoch &&
            clock_monotonic_ms() - dir->listed_ms < files->dir_ttl_ms;
 }
 
@@ -353,7 +359,8 @@ int listing_refresh(struct s3pve_files *files, struct node *dir) {
     return dir->was_listed || dir->is_local ? 0 : -EIO;
 }
 
-void listing_mark_known(struct node *dir) {
+void listing_mark_known(struct s3pve_files *files, struct node *dir) {
     dir->was_listed = true;
     dir->listed_ms = clock_monotonic_ms();
+    dir->listed_epoch = files->epoch;
 }

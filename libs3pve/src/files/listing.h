@@ -17,6 +17,6 @@
 int listing_refresh(struct s3pve_files *files, struct node *dir);
 
 /* A directory we have just made: its content is known. */
-void listing_mark_known(struct node *dir);
+void listing_mark_known(struct s3pve_files *files, struct node *dir);
 
 #endif

@@ -57,11 +57,12 @@ struct node {
     struct node *children;
     size_t n_children;
     bool was_listed, is_listing;
-    unsigned listing_no;  /* counts listings that began */
-    int64_t began_ms;     /* the last of them */
-    int64_t listed_ms;    /* when the last one that succeeded began */
-    int64_t tried_ms;     /* when the last one that failed ended; 0: it did not */
-    struct ghost *ghosts; /* T2; only while a listing runs */
+    unsigned listing_no;   /* counts listings that began */
+    int64_t began_ms;      /* the last of them */
+    int64_t listed_ms;     /* when the last one that succeeded began */
+    unsigned listed_epoch; /* of the storage, then */
+    int64_t tried_ms;      /* when the last one that failed ended; 0: it did not */
+    struct ghost *ghosts;  /* T2; only while a listing runs */
 };
 
 struct tree {

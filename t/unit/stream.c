@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* M1 and M2: a file being written, until the store has it or it is gone. */
+#include "files/stream.h"
+#include "mount3.h"
+
+#define STEP KIB(128)
+
+static struct s3pve_file *file;
+
+static bool is_pattern(const char *key, size_t len) {
+    const char *data = mem3_text(key);
+    size_t i = 0;
+
+    if (mem3_size(key) != (long)len)
+        return false;
+    while (i < len && data[i] == mem3_byte(i))
+        i++;
+    return i == len;
+}
+
+static bool is_clean(void) {
+    struct s3pve_files_stats stats;
+
+    s3pve_files_stats(fs, &stats);
+    return mem3_n_uploads() == 0 && stats.uploads == 0 && stats.upload_memory == 0 &&
+           atomic_load(&fs->spool_bytes) == 0 && fs->usage.reserved == 0;
+}
+
+static void small_file(void) {
+    uint64_t n;
+
+    is_int(mount_open("snippets/a", O_WRONLY | O_CREAT, &file), 0, "a file is made");
+    is_int(mount_append(file, "hello ", 0), 0, "and written");
+    is_int(mount_append(file, "world", 6), 0, "... in order");
+    ok(!mem3_text("snippets/a"), "before close the store has nothing (M2)");
+    is_int(mount_size("snippets/a"), 11, "who asks for it here sees how far it is");
+    is_str(mount_list("snippets"), "", "but it is not in the directory");
+    is_str(mount_read("snippets/a"), "(EBUSY)", "and nobody can read it");
+    n = mem3_n_requests();
+    is_int(s3pve_file_flush(file), 0, "close publishes it");
+    is_int((long long)(mem3_n_requests() - n), 1, "... in one request");
+    is_str(mem3_text("snippets/a"), "hello world", "the store has all of it");
+    is_int(s3pve_file_flush(file), 0, "a second close(2) of a dup is harmless");
+    is_int((long long)(mem3_n_requests() - n), 1, "... and costs nothing");
+    is_int(mount_size("snippets/a"), 11, "its size is right at once");
+    s3pve_file_close(file);
+    is_int(mount_size("snippets/a"), 11, "... and after the last close");
+    is_str(mount_list("snippets"), "a", "now it is in the directory");
+    is_str(mount_read("snippets/a"), "hello world", "and can be read");
+    ok(is_clean(), "nothing is left over");
+}
+
+static void flushed_too_early(void) {
+    mount_open("snippets/b", O_WRONLY | O_CREAT, &file);
+    is_int(s3pve_file_flush(file), 0, "a shell closes its copy before a byte was written");
+    is_int(mount_append(file, "one", 0), 0, "(writing)");
+    is_int(s3pve_file_flush(file), 0, "a child with the file open runs another program");
+    is_int(mount_append(file, "two", 3), 0, "writing goes on");
+    is_int(mount_close(file), 0, "the last close");
+    is_str(mem3_text("snippets/b"), "onetwo", "the store has the longer file");
+    is_int(mount_write("dump/x.protected", ""), 0, "a file of no bytes ...");
+    is_int(mem3_size("dump/x.protected"), 0, "... is an object of no bytes");
+    is_int(
+        mount_open("dump/y.protected", O_RDONLY | O_CREAT, &file), 0, "made without writing ..."
+    );
+    is_int(mem3_size("dump/y.protected"), 0, "... it is there when open(2) returns");
+    s3pve_file_close(file);
+    ok(is_clean(), "nothing is left over");
+}
+
+static void large_file(void) {
+    struct s3pve_files_stats stats;
+    struct s3pve_files_upload upload;
+
+    mount_open("template/iso/big.iso", O_WRONLY | O_CREAT | O_TRUNC, &file);
+    is_int(mount_stream(file, 0, MIB(40) + 77, STEP), 0, "40 MiB are written in order");
+    is_int((long long)mem3_n_uploads(), 1, "they are on their way while it goes on (M1)");
+    s3pve_files_stats(fs, &stats);
+    ok(stats.upload_memory == 0, "what went is not kept");
+    is_int(stats.uploads, 1, "the upload is counted");
+    is_int(s3pve_files_upload_next(fs, 0, &upload), 0, "... and listed");
+    is_str(upload.path, "template/iso/big.iso", "... by its path");
+    ok(upload.size == MIB(40) + 77 && upload.stored >= MIB(32), "... and how far it is");
+    is_int(s3pve_files_upload_next(fs, 1, &upload), -ENOENT, "... alone");
+    ok(mem3_size("template/iso/big.iso") < 0, "it is not in the store before close");
+    is_int(mount_close(file), 0, "close");
+    ok(is_pattern("template/iso/big.iso", MIB(40) + 77), "all bytes are there, in order");
+    ok(is_clean(), "nothing is left over");
+
+    mount_open("template/iso/big.iso", O_WRONLY | O_TRUNC, &file);
+    is_int(mount_stream(file, 0, MIB(17), STEP), 0, "it is written anew");
+    ok(is_pattern("template/iso/big.iso", MIB(40) + 77), "until close the old one stays");
+    is_int(mount_close(file), 0, "close");
+    ok(is_pattern("template/iso/big.iso", MIB(17)), "replaces it");
+}
+
+static void one_writer(void) {
+    struct s3pve_file *other;
+
+    mount_open("snippets/w", O_WRONLY | O_CREAT, &file);
+    is_int(mount_open("snippets/w", O_WRONLY, &other), -EBUSY, "there is one writer at a time");
+    is_int(mount_open("snippets/w", O_RDWR | O_CREAT, &other), -EBUSY, "... however it opens");
+    is_int(mount_open("snippets/w", O_WRONLY | O_CREAT | O_EXCL, &other), -EEXIST, "O_EXCL");
+    mount_close(file);
+    is_int(mount_open("snippets/w", O_WRONLY, &other), 0, "afterwards another may");
+    mount_close(other);
+    mem3_put("snippets/elsewhere", "made by another node just now");
+    is_int(
+        mount_open("snippets/elsewhere", O_WRONLY | O_CREAT | O_EXCL, &other),
+        -EEXIST,
+        "O_EXCL asks the store, not only the memory"
+    );
+}
+
+static void failing(void) {
+    mem3.fail = "put";
+    is_int(mount_write("snippets/f", "x"), -EIO, "when the store refuses, close says so");
+    mem3.fail = NULL;
+    is_int(mount_size("snippets/f"), -ENOENT, "and the name is gone");
+    ok(!mem3_text("snippets/f"), "... everywhere");
+
+    mount_open("snippets/g", O_WRONLY | O_CREAT, &file);
+    mount_append(file, "x", 0);
+    mem3.fail = "put";
+    is_int(s3pve_file_flush(file), -EIO, "a close that failed ...");
+    mem3.fail = NULL;
+    is_int(s3pve_file_flush(file), 0, "... can succeed for the next");
+    s3pve_file_close(file);
+    is_str(mem3_text("snippets/g"), "x", "then it is there");
+
+    mount_open("import/h", O_WRONLY | O_CREAT, &file);
+    mem3.fail = "part";
+    is_int(mount_stream(file, 0, MIB(40), STEP), -EIO, "a part that cannot be stored fails write");
+    mem3.fail = NULL;
+    is_int(mount_append(file, "x", MIB(40)), -EIO, "... for good");
+    is_int(mount_close(file), -EIO, "... and close");
+    ok(mem3_size("import/h") < 0 && is_clean(), "nothing of it is left");
+
+    mount_open("import/i", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(20), STEP);
+    mem3.fail = "complete";
+    is_int(mount_close(file), -EIO, "so does a Complete that fails");
+    mem3.fail = NULL;
+    ok(mem3_size("import/i") < 0 && is_clean(), "nothing of it is left");
+
+    mem3_put("snippets/kept", "before");
+    s3pve_files_refresh(fs, NULL);
+    s3pve_files_expire(fs);
+    mem3.fail = "put";
+    is_int(mount_write("snippets/kept", "after"), -EIO, "a failed replacement ...");
+    mem3.fail = NULL;
+    is_str(mount_read("snippets/kept"), "before", "... leaves what was there");
+    is_int(mount_size("snippets/kept"), 6, "... with its size");
+}
+
+static void dropped(void) {
+    mount_open("import/d", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(20), STEP);
+    s3pve_file_close(file);
+    ok(mem3_size("import/d") < 0 && is_clean(), "a file never flushed is dropped, its parts too");
+    is_int(mount_size("import/d"), -ENOENT, "... and its name");
+
+    mount_open("import/e", O_WRONLY | O_CREAT, &file);
+    mount_append(file, "first", 0);
+    s3pve_file_flush(file);
+    mount_append(file, "second", 5);
+    s3pve_file_close(file);
+    is_str(mem3_text("import/e"), "first", "what was written after the last flush is dropped");
+    is_int(mount_size("import/e"), 5, "... and the size says so");
+
+    mount_open("import/u", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(20), STEP);
+    is_int(mount_unlink("import/u"), 0, "a file being written is unlinked");
+    is_int((long long)mem3_n_uploads(), 0, "its upload is aborted at once");
+    is_int(mount_append(file, "x", MIB(20)), -EIO, "its writer hears of it");
+    mount_close(file);
+    ok(mem3_size("import/u") < 0 && is_clean(), "nothing comes of it");
+}
+
+static void out_of_order(void) {
+    static char tail[] = "tail";
+
+    mount_open("import/o", O_WRONLY | O_CREAT, &file);
+    is_int(mount_append(file, "....world", 0), 0, "bytes that are still here ...");
+    is_int(mount_append(file, "hell", 0), 0, "... can be rewritten");
+    is_int(mount_append(file, "!", 12), 0, "a gap is fine");
+    mount_close(file);
+    ok(mem3_size("import/o") == 13 && memcmp(mem3_text("import/o"), "hellworld\0\0\0!", 13) == 0,
+       "it is filled with zeroes");
+
+    mount_open("import/p", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(1), STEP);
+    mount_append(file, tail, 100);
+    is_int(mount_stream(file, MIB(1), MIB(31), STEP), 0, "a writer that went back goes on");
+    is_int((long long)mem3_n_uploads(), 0, "... into a spool, not to the store");
+    ok(atomic_load(&fs->spool_bytes) >= MIB(32), "... which is counted");
+    is_int(mount_append(file, tail, MIB(20)), 0, "... and takes bytes anywhere");
+    is_int(mount_close(file), 0, "close sends it");
+    ok(mem3_size("import/p") == (long)MIB(32), "all of it");
+    ok(memcmp(mem3_text("import/p") + 100, tail, 4) == 0 &&
+           memcmp(mem3_text("import/p") + MIB(20), tail, 4) == 0 &&
+           mem3_text("import/p")[MIB(30)] == mem3_byte(MIB(30)),
+       "with every change");
+    ok(is_clean(), "nothing is left over");
+
+    mount_open("import/q", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(20), STEP);
+    is_int(mount_append(file, "x", 5), -EIO, "going back after parts were sent cannot be");
+    ok(strstr(mem3.log, "out of order"), "... and the log says so");
+    s3pve_file_close(file);
+
+    mount_open("import/r", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(20), STEP);
+    is_int(mount_append(file, "x", MIB(21)), 0, "a gap after parts were sent ...");
+    mount_close(file);
+    ok(mem3_size("import/r") == (long)MIB(21) + 1 && mem3_text("import/r")[MIB(21) - 1] == 0 &&
+           mem3_text("import/r")[MIB(21)] == 'x',
+       "... is filled with zeroes");
+
+    mount_open("import/s", O_WRONLY | O_CREAT, &file);
+    is_int(mount_append(file, "end", MIB(100)), 0, "a jump far ahead goes to the spool");
+    is_int((long long)mem3_n_uploads(), 0, "... without sending zeroes");
+    mount_close(file);
+    ok(mem3_size("import/s") == (long)MIB(100) + 3, "... until close");
+}
+
+static void updating(void) {
+    uint64_t n;
+    char text[16];
+
+    mem3_put("snippets/old", "0123456789");
+    s3pve_files_expire(fs);
+    mount_open("snippets/old", O_RDWR, &file);
+    n = mem3_n_requests();
+    is_int(mount_append(file, "ab", 3), 0, "an object is changed in the middle");
+    is_int((long long)(mem3_n_requests() - n), 1, "... after it was fetched once");
+    is_int(s3pve_file_read(file, text, 10, 0), 10, "its writer reads ...");
+    ok(memcmp(text, "012ab56789", 10) == 0, "... what it wrote");
+    is_str(mount_read("snippets/old"), "0123456789", "others still read the old one");
+    mount_close(file);
+    is_str(mem3_text("snippets/old"), "012ab56789", "after close it is the new one");
+
+    mount_open("snippets/old", O_WRONLY | O_APPEND, &file);
+    mount_append(file, "+", 0);
+    mount_append(file, "+", 0);
+    mount_close(file);
+    is_str(mem3_text("snippets/old"), "012ab56789++", "O_APPEND appends, whatever the offset");
+
+    mem3_put_size("import/large", MIB(20));
+    s3pve_files_expire(fs);
+    mount_open("import/large", O_RDWR, &file);
+    is_int(mount_append(file, "XYZ", MIB(19)), 0, "a large object is changed");
+    ok(atomic_load(&fs->spool_bytes) == MIB(20), "... in a spool");
+    mount_close(file);
+    ok(mem3_size("import/large") == (long)MIB(20) &&
+           memcmp(mem3_text("import/large") + MIB(19), "XYZ", 3) == 0 &&
+           mem3_text("import/large")[MIB(18)] == mem3_byte(MIB(18)),
+       "... and all the rest is as it was");
+
+    n = mem3_n_requests();
+    mount_open("import/large", O_RDWR, &file);
+    mount_close(file);
+    is_int((long long)(mem3_n_requests() - n), 0, "opened to write and not written costs nothing");
+    ok(is_clean(), "nothing is left over");
+}
+
+static void truncating(void) {
+    struct stat attr = {0}, st;
+    uint64_t ino = mount_ino("snippets/old");
+
+    attr.st_size = 3;
+    is_int(s3pve_files_setattr(fs, ino, &attr, S3PVE_SET_SIZE, &st), 0, "truncate(2) to less");
+    is_str(mem3_text("snippets/old"), "012", "... is published");
+    is_int(st.st_size, 3, "... and the new size told");
+    attr.st_size = 5;
+    is_int(s3pve_files_setattr(fs, ino, &attr, S3PVE_SET_SIZE, &st), 0, "to more");
+    ok(mem3_size("snippets/old") == 5 && memcmp(mem3_text("snippets/old"), "012\0\0", 5) == 0,
+       "... grows with zeroes");
+    attr.st_size = 0;
+    is_int(s3pve_files_setattr(fs, ino, &attr, S3PVE_SET_SIZE, &st), 0, "to nothing");
+    is_int(mem3_size("snippets/old"), 0, "... leaves an empty object");
+
+    mount_open("import/t", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(20), STEP);
+    ino = mount_ino("import/t");
+    attr.st_size = 0;
+    is_int(s3pve_files_setattr(fs, ino, &attr, S3PVE_SET_SIZE, &st), 0, "begun again");
+    is_int((long long)mem3_n_uploads(), 0, "... the parts are dropped");
+    is_int(mount_stream(file, 0, MIB(18), STEP), 0, "... and it is written anew");
+    mount_close(file);
+    ok(is_pattern("import/t", MIB(18)), "... whole");
+    attr.st_size = MIB(30);
+    mount_open("import/t2", O_WRONLY | O_CREAT, &file);
+    ino = mount_ino("import/t2");
+    is_int(s3pve_files_setattr(fs, ino, &attr, S3PVE_SET_SIZE, &st), 0, "made large at first");
+    is_int(mount_append(file, "mid", MIB(10)), 0, "... then written anywhere");
+    mount_close(file);
+    ok(mem3_size("import/t2") == (long)MIB(30) && mem3_text("import/t2")[MIB(10)] == 'm',
+       "... is published so");
+    ok(is_clean(), "nothing is left over");
+}
+
+static void attributes(void) {
+    struct stat attr = {.st_mode = 0400, .st_uid = 100000, .st_gid = (gid_t)-1}, st;
+    uint64_t ino;
+
+    mount_open("snippets/attr", O_WRONLY | O_CREAT, &file);
+    mount_append(file, "x", 0);
+    ino = mount_ino("snippets/attr");
+    attr.st_mtim.tv_sec = 1234567890;
+    is_int(
+        s3pve_files_setattr(
+            fs, ino, &attr, S3PVE_SET_MODE | S3PVE_SET_OWNER | S3PVE_SET_MTIME, &st
+        ),
+        0,
+        "chmod, chown and utimens are accepted"
+    );
+    mount_close(file);
+    mount_stat("snippets/attr", &st);
+    is_int(st.st_mtime, 1234567890, "cp -p's time outlives close");
+    is_int(st.st_mode & 07777, 0400, "... the mode, too");
+    is_int(st.st_uid, 100000, "... and the owner");
+    is_int(st.st_gid, 0, "... where one was given");
+    s3pve_files_expire(fs);
+    mount_stat("snippets/attr", &st);
+    is_int(st.st_mtime, 1234567890, "... and the next listing");
+}
+
+static void quota(void) {
+    struct s3pve_files_stats stats;
+
+    s3pve_files_stats(fs, &stats);
+    s3pve_files_set_limits(fs, 0, stats.used_bytes + MIB(2));
+    mount_open("import/full", O_WRONLY | O_CREAT, &file);
+    is_int(mount_stream(file, 0, MIB(1), STEP), 0, "within the quota one may write");
+    s3pve_files_stats(fs, &stats);
+    is_int((long long)stats.avail_bytes, (long long)MIB(1), "what is being written is counted");
+    is_int(mount_stream(file, MIB(1), MIB(2), STEP), -ENOSPC, "beyond it one may not");
+    s3pve_file_close(file);
+    s3pve_files_stats(fs, &stats);
+    is_int((long long)stats.avail_bytes, (long long)MIB(2), "what was dropped is free again");
+    is_int(mount_write("import/fits", "0123456789"), 0, "what fits goes");
+    s3pve_files_stats(fs, &stats);
+    is_int((long long)stats.avail_bytes, (long long)MIB(2) - 10, "... and is counted at once");
+    is_int(mount_unlink("import/fits"), 0, "removing it");
+    s3pve_files_stats(fs, &stats);
+    is_int((long long)stats.avail_bytes, (long long)MIB(2), "... frees it at once");
+    s3pve_files_set_limits(fs, 0, 0);
+}
+
+static void killed_writer(void) {
+    int cancel = 0;
+
+    mount_open("import/k", O_WRONLY | O_CREAT, &file);
+    s3pve_files_set_cancel(&cancel);
+    mount_stream(file, 0, MIB(15), STEP);
+    cancel = 1;
+    is_int(mount_stream(file, MIB(15), MIB(5), STEP), -EINTR, "a killed writer's call ends");
+    s3pve_files_set_cancel(NULL);
+    s3pve_file_close(file);
+    ok(mem3_size("import/k") < 0 && is_clean(), "and nothing of it stays");
+}
+
+int main(void) {
+    mount_begin();
+    small_file();
+    flushed_too_early();
+    large_file();
+    one_writer();
+    failing();
+    dropped();
+    out_of_order();
+    updating();
+    truncating();
+    attributes();
+    quota();
+    killed_writer();
+    return mount_end();
+}
