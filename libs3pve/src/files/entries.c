@@ -58,7 +58,7 @@ void entry_removed(struct s3pve_files *files, struct node *node) {
 
 /* With `lock` held, @dir pinned.  Return: 0 when the name is free. */
 static int check_free(struct s3pve_files *files, struct node *dir, const char *name) {
-    int rc = name_check(name);
+    int rc = files_check_new_name(files, dir, name);
 
     if (rc == 0 && !tree_child(&files->tree, dir, name))
         rc = listing_refresh(files, dir);

@@ -192,19 +192,6 @@ _public_ int s3pve_file_open(
 
 /* ---------------------------------------------------------------- creating */
 
-/* Full keys have a limit, and a name that cannot be stored should not be accepted at all. */
-static int check_new_name(struct s3pve_files *files, const struct node *dir, const char *name) {
-    _free_ char *path = tree_child_path(dir, name);
-    const char *prefix = files->client->config.prefix;
-    int rc = name_check(name);
-
-    if (rc < 0)
-        return rc;
-    if (!path)
-        return -ENOMEM;
-    return strlen(path) + (prefix ? strlen(prefix) : 0) > LIMIT_KEY ? -ENAMETOOLONG : 0;
-}
-
 /* Another node may have made it since the directory was listed: O_EXCL asks. */
 static int check_exclusive(struct s3pve_files *files, const char *key) {
     struct s3pve_call call = files_read_call(files);
@@ -221,7 +208,7 @@ static int prepare_create(
     struct s3pve_files *files, struct node *dir, const char *name, int flags
 ) {
     _free_ char *key = NULL;
-    int rc = check_new_name(files, dir, name);
+    int rc = files_check_new_name(files, dir, name);
 
     if (rc == 0 && !tree_child(&files->tree, dir, name))
         rc = listing_refresh(files, dir);

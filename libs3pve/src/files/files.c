@@ -116,6 +116,19 @@ int files_dir(struct s3pve_files *files, uint64_t ino, struct node **ret_dir) {
     return 0;
 }
 
+int files_check_new_name(struct s3pve_files *files, const struct node *dir, const char *name) {
+    _free_ char *path = tree_child_path(dir, name);
+    const char *prefix = files->client->config.prefix;
+    int rc = name_check(name);
+
+    if (rc < 0)
+        return rc;
+    if (!path)
+        return -ENOMEM;
+    /* a directory's marker ends in a slash */
+    return strlen(path) + 1 + (prefix ? strlen(prefix) : 0) > LIMIT_KEY ? -ENAMETOOLONG : 0;
+}
+
 void files_stat(struct s3pve_files *files, const struct node *node, struct stat *ret_attr) {
     uint64_t size = node->stream ? node->stream->size : node->size;
 

@@ -81,6 +81,10 @@ struct node *files_node(struct s3pve_files *files, uint64_t ino);
 /* The same for a directory that still has a place.  Return: 0, -ENOENT, or -ENOTDIR. */
 int files_dir(struct s3pve_files *files, uint64_t ino, struct node **ret_dir);
 
+/* Can it be stored?  A name that cannot should not be accepted at all.  Return: 0, -ENAMETOOLONG,
+ * -EINVAL, -ENOMEM. */
+int files_check_new_name(struct s3pve_files *files, const struct node *dir, const char *name);
+
 void files_stat(struct s3pve_files *files, const struct node *node, struct stat *ret_attr);
 
 /* --- usage.c, with `lock` held */

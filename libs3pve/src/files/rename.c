@@ -256,8 +256,7 @@ static int find(struct rename *rn, const char *name) {
 }
 
 static int check(struct rename *rn) {
-    const char *prefix = rn->files->client->config.prefix;
-    int rc = name_check(rn->to_name);
+    int rc = files_check_new_name(rn->files, rn->to_dir, rn->to_name);
 
     if (rc == 0)
         rc = check_source(rn);
@@ -267,9 +266,7 @@ static int check(struct rename *rn) {
         return rc;
     rn->from_key = tree_path(rn->node);
     rn->to_key = tree_child_path(rn->to_dir, rn->to_name);
-    if (!rn->from_key || !rn->to_key)
-        return -ENOMEM;
-    return strlen(rn->to_key) + (prefix ? strlen(prefix) : 0) > LIMIT_KEY ? -ENAMETOOLONG : 0;
+    return rn->from_key && rn->to_key ? 0 : -ENOMEM;
 }
 
 static int rename_run(struct rename *rn) {

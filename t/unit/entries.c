@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "mount3.h"
+
+static void directories(void) {
+    uint64_t n;
+
+    is_int(mount_mkdir("import/d"), 0, "mkdir");
+    is_int(mem3_size("import/d/"), 0, "makes a marker object");
+    is_int(mount_mkdir("import/d"), -EEXIST, "mkdir of what is there");
+    is_int(mount_mkdir("dump"), -EEXIST, "... also of what PVE expects");
+    is_int(mount_mkdir("nowhere/d"), -ENOENT, "mkdir below nothing");
+    n = mem3_n_requests();
+    is_int(mount_size("import/d/x"), -ENOENT, "a new directory is known to be empty");
+    is_int((long long)(mem3_n_requests() - n), 0, "... without asking");
+    is_int(mount_write("import/d/f", "x"), 0, "a file in it");
+    is_int(mount_rmdir("import/d"), -ENOTEMPTY, "rmdir of what is not empty");
+    is_int(mount_unlink("import/d"), -EISDIR, "unlink of a directory");
+    is_int(mount_rmdir("import/d/f"), -ENOTDIR, "rmdir of a file");
+    is_int(mount_unlink("import/d/f"), 0, "unlink");
+    is_int(mount_rmdir("import/d"), 0, "rmdir");
+    ok(mem3_size("import/d/") < 0, "takes the marker away");
+    is_int(mount_rmdir("import/d"), -ENOENT, "rmdir of nothing");
+    is_int(mount_rmdir("import"), -EBUSY, "rmdir of what PVE expects");
+
+    is_int(mount_mkdir("import/e"), 0, "mkdir");
+    mem3_put("import/e/another-nodes", "x");
+    is_int(mount_rmdir("import/e"), -ENOTEMPTY, "what another node just put there is respected");
+}
+
+static void files(void) {
+    uint64_t n;
+
+    is_int(mount_unlink("snippets/none"), -ENOENT, "unlink of nothing");
+    n = mem3_n_requests();
+    is_int(mount_unlink("snippets/none"), -ENOENT, "... again");
+    is_int((long long)(mem3_n_requests() - n), 0, "... costs nothing");
+    mount_write("snippets/a", "x");
+    mem3.fail = "delete";
+    is_int(mount_unlink("snippets/a"), -EIO, "an object that cannot be deleted ...");
+    mem3.fail = NULL;
+    is_int(mount_size("snippets/a"), 1, "... is still there");
+    is_int(mount_unlink("snippets/a"), 0, "... until it can");
+    is_int(mount_write("snippets/a/b", "x"), -ENOENT, "no file below nothing");
+    is_int(mount_write("snippets/\xff", "x"), -EINVAL, "no name that is not UTF-8");
+}
+
+static void long_names(void) {
+    char path[1200] = "snippets", name[260];
+    int rc = 0;
+
+    memset(name, 'n', 256);
+    name[256] = '\0';
+    strcat(strcat(path, "/"), name);
+    is_int(mount_write(path, "x"), -ENAMETOOLONG, "256 bytes are too long a name");
+    strcpy(path, "snippets");
+    name[250] = '\0';
+    for (int i = 0; i < 5 && rc == 0; i++) {
+        strcat(strcat(path, "/"), name);
+        rc = mount_mkdir(path);
+    }
+    is_int(rc, -ENAMETOOLONG, "more than 1024 in all is too long a key");
+}
+
+static void usage(void) {
+    struct s3pve_files_stats stats;
+    uint64_t used;
+
+    mem3_put_size("import/other", 5000);
+    s3pve_files_expire(fs);
+    fs->usage.due_ms = 0;
+    s3pve_files_refresh(fs, NULL);
+    usleep(50000);
+    s3pve_files_stats(fs, &stats);
+    used = stats.used_bytes;
+    ok(used >= 5000 && stats.used_objects > 0, "used bytes are counted in the bucket");
+    ok(stats.used_as_of_s >= clock_wall_s() - 2, "... now and then");
+    mount_write("import/mine", "12345");
+    s3pve_files_stats(fs, &stats);
+    is_int((long long)(stats.used_bytes - used), 5, "our own count at once");
+    mount_write("import/mine", "123");
+    s3pve_files_stats(fs, &stats);
+    is_int((long long)(stats.used_bytes - used), 3, "... also when they are replaced");
+    mount_rename("import/mine", "import/other");
+    s3pve_files_stats(fs, &stats);
+    is_int((long long)(stats.used_bytes + 5000 - used), 3, "... and replace");
+    is_int((long long)stats.total_bytes, 1ll << 50, "without a quota there is a virtual size");
+    is_int(
+        (long long)(stats.total_bytes - stats.avail_bytes),
+        (long long)stats.used_bytes,
+        "... less what is used"
+    );
+}
+
+int main(void) {
+    mount_begin();
+    directories();
+    files();
+    long_names();
+    usage();
+    return mount_end();
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* What a crash leaves, and that it does not stay. */
+#include <dirent.h>
+#include <sys/wait.h>
+
+#include "mount3.h"
+
+static int n_files(const char *folder) {
+    char path[300];
+    DIR *dir;
+    struct dirent *entry;
+    int n = 0;
+
+    snprintf(path, sizeof(path), "%s/state/%s", mount_dir, folder);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir)))
+        n += entry->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static void put_record(const char *name, const char *text) {
+    char path[300];
+    FILE *out;
+
+    snprintf(path, sizeof(path), "%s/state/uploads/%s", mount_dir, name);
+    out = fopen(path, "we");
+    fputs(text, out);
+    fclose(out);
+}
+
+/* As a daemon before us would have begun it. */
+static void leave_upload(const char *key, char ret_id[40]) {
+    struct s3pve_upload *upload;
+
+    s3pve_upload_open(mem3_client(), key, NULL, &upload, NULL);
+    s3pve_upload_begin(upload, NULL, NULL);
+    strcpy(ret_id, s3pve_upload_id(upload));
+}
+
+static void a_life(void) {
+    struct s3pve_file *file;
+    struct record *record;
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    mount_open("import/a", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(1), KIB(128));
+    is_int(n_files("uploads"), 0, "what is in memory needs no record");
+    mount_stream(file, MIB(1), MIB(18), KIB(128));
+    is_int(n_files("uploads"), 1, "an upload with parts has one");
+    mount_close(file);
+    is_int(n_files("uploads"), 0, "until it is complete");
+
+    is_int(record_new(fs, "k", "i", &record, &err), 0, "a record");
+    is_int((int)records_abort_left(fs), 0, "of a live upload ...");
+    is_int(n_files("uploads"), 1, "... is left alone");
+    record_end(fs, record, false);
+    is_int(n_files("uploads"), 1, "one that did not end well stays");
+    is_int((int)records_abort_left(fs), 0, "and is dealt with later");
+    is_int(n_files("uploads"), 0, "... then it goes");
+}
+
+static void after_a_crash(void) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    char id[40], other[40], text[200];
+
+    leave_upload("dump/vzdump-qemu-1-x.vma.zst", id);
+    leave_upload("template/iso/another-nodes.iso", other);
+    snprintf(text, sizeof(text), "key = dump/vzdump-qemu-1-x.vma.zst\nid = %s\n", id);
+    put_record("1-1-1", text);
+    put_record("1-1-2", "key = dump/b");
+    put_record("1-1-3.new", "");
+    put_record("1-1-4", "rubbish\n\n\n");
+    put_record("1-1-5", "key = dump/c\nid = long-gone\n");
+    is_int((int)mem3_n_uploads(), 2, "two uploads are under way in the store");
+    is_int(s3pve_files_recover(fs, NULL, &err), 0, "the next daemon recovers");
+    is_int((int)mem3_n_uploads(), 1, "the one we left is aborted, another's is not");
+    is_int(n_files("uploads"), 0, "and no record is left, whatever was in it");
+}
+
+static void local_files_of_before(void) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    mount_mkdir("dump/x.tmp");
+    mount_write("dump/x.tmp/qemu-server.conf", "memory: 512");
+    is_int(n_files("local"), 1, "a local file is on the node");
+    fs = s3pve_files_close(fs);
+    mount_again();
+    is_int(s3pve_files_recover(fs, NULL, &err), 0, "the next daemon");
+    is_int(n_files("local"), 0, "... clears it away");
+    is_int(mount_size("dump/x.tmp"), -ENOENT, "... with its directory");
+}
+
+static void during_an_outage(void) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_file *file;
+    char id[40], text[200];
+
+    leave_upload("dump/d", id);
+    snprintf(text, sizeof(text), "key = dump/d\nid = %s\n", id);
+    put_record("1-1-6", text);
+    mem3.down = true;
+    is_int(s3pve_files_recover(fs, NULL, &err), -1, "a store that is down cannot abort");
+    ok(strstr(err.message, "1 uploads"), "... which is told: %s", err.message);
+    is_int(n_files("uploads"), 1, "the record stays");
+    mem3.down = false;
+
+    mount_open("import/e", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(20), KIB(128));
+    mem3.fail = "abort";
+    s3pve_file_close(file);
+    mem3.fail = NULL;
+    is_int(n_files("uploads"), 2, "nor can a dropped file be aborted then");
+    s3pve_files_refresh(fs, NULL);
+    fs->abort_due_ms = 0;
+    s3pve_files_refresh(fs, NULL);
+    is_int(n_files("uploads"), 0, "the heartbeat makes up for it");
+    is_int((int)mem3_n_uploads(), 1, "... in the store");
+}
+
+static void closing(void) {
+    struct s3pve_file *file;
+
+    mount_open("import/open", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(20), KIB(128));
+    mount_open("dump/vzdump-held.vma.dat", O_WRONLY | O_CREAT, &file);
+    mount_append(file, "\x28\xb5\x2f\xfd", 0);
+    mount_stream(file, 4, MIB(20), KIB(128));
+    mount_close(file);
+    is_int((int)mem3_n_uploads(), 3, "one file is open, another held");
+    fs = s3pve_files_close(fs);
+    is_int((int)mem3_n_uploads(), 1, "when the storage is closed, both are aborted");
+    is_int(n_files("uploads"), 0, "and no record stays");
+    mount_again();
+}
+
+int main(void) {
+    mount_begin();
+    a_life();
+    after_a_crash();
+    local_files_of_before();
+    during_an_outage();
+    closing();
+    return mount_end();
+}
