@@ -99,7 +99,56 @@ static void a_span_shares_its_time_but_leaves_some_to_look(void) {
     script_clear(&s);
 }
 
+static void nothing_in_the_options_becomes_another_header(void) {
+    static const struct s3pve_meta name = {"a: b\r\nX-Evil", "v"}, value = {"a", "v\r\nX-Evil: 1"},
+                                   empty = {"", "v"}, good = {"note", "caf\xc3\xa9 au lait"};
+    static const struct s3pve_meta many[S3PVE_META_MAX + 1] = {{"a", "b"}};
+    static const struct {
+        const char *what;
+        struct s3pve_put_options options;
+    } cases[] = {
+        {"a type", {.content_type = "text/plain\r\nx-amz-acl: public-read"}},
+        {"a storage class", {.storage_class = "COLD\nX: y"}},
+        {"tags", {.tags = "a=1\r\nX: y"}},
+        {"a version", {.if_match = "abc\r\nX: y"}},
+        {"a name of metadata", {.meta = &name, .n_meta = 1}},
+        {"no name of metadata", {.meta = &empty, .n_meta = 1}},
+        {"a value of metadata", {.meta = &value, .n_meta = 1}},
+        {"more metadata than there may be", {.meta = many, .n_meta = S3PVE_META_MAX + 1}},
+    };
+    struct script s = {0};
+    struct s3pve_client *client = script_client(&s, NULL);
+    struct s3pve_upload *upload = NULL;
+    struct s3pve_put_options fine = {.meta = &good, .n_meta = 1};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct s3pve_put_options *options = &cases[i].options;
+        struct s3pve_error err[3] = {0};
+
+        s3pve_object_put(client, "key", "x", 1, options, NULL, NULL, &err[0]);
+        is_int(
+            err[0].code,
+            S3PVE_E_INVALID,
+            "%s of two lines is refused: %s",
+            cases[i].what,
+            err[0].message
+        );
+        s3pve_upload_open(client, "key", options, &upload, &err[1]);
+        is_int(err[1].code, S3PVE_E_INVALID, "... for an upload");
+        s3pve_object_copy(client, "a", "b", options, NULL, NULL, &err[2]);
+        is_int(err[2].code, S3PVE_E_INVALID, "... and for a copy");
+    }
+    is_int(s.n_sent, 0, "... before anything is sent");
+    is_int(
+        s3pve_upload_open(client, "key", &fine, &upload, NULL), 0, "letters of all kinds are fine"
+    );
+    s3pve_upload_close(upload);
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
+    nothing_in_the_options_becomes_another_header();
     head_says_what_there_is();
     a_head_without_a_length_is_no_answer();
     an_empty_key_never_names_the_bucket();

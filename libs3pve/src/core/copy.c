@@ -379,6 +379,8 @@ _public_ int s3pve_object_copy(
 
     if (object_check_key(client, src, err) < 0 || object_check_new_key(client, dst, err) < 0)
         return -1;
+    if (object_check_options(options, err) < 0)
+        return error_wrap(err, "CopyObject %s", dst);
     if (options) {
         copy.options = *options;
         copy.replace = true;

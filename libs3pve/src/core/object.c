@@ -33,6 +33,48 @@ int object_check_new_key(
     return config_check_key(key, err);
 }
 
+static bool is_printable(const char *text) {
+    for (; text && *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            return false;
+    return true;
+}
+
+/* What HTTP calls a token, so that no colon or space ends the name early. */
+static bool is_header_name(const char *name) {
+    return *name && name[strspn(
+                        name,
+                        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                        "!#$%&'*+-.^_`|~"
+                    )] == '\0';
+}
+
+int object_check_options(const struct s3pve_put_options *options, struct s3pve_error *err) {
+    if (!options)
+        return 0;
+    if (options->if_absent && options->if_match)
+        return error_set(err, S3PVE_E_INVALID, "it cannot be absent and have an ETag at once");
+    if (options->n_meta > S3PVE_META_MAX)
+        return error_set(err, S3PVE_E_INVALID, "metadata: more than %d names", S3PVE_META_MAX);
+    if (!is_printable(options->content_type) || !is_printable(options->storage_class) ||
+        !is_printable(options->tags) || !is_printable(options->if_match))
+        return error_set(
+            err, S3PVE_E_INVALID, "type, class, tags and ETag must be one line of text"
+        );
+    for (unsigned i = 0; i < options->n_meta; i++) {
+        const struct s3pve_meta *meta = &options->meta[i];
+
+        if (!is_header_name(meta->name) || !is_printable(meta->value))
+            return error_set(
+                err,
+                S3PVE_E_INVALID,
+                "metadata '%s': the name must be letters, digits and '-', the value one line",
+                meta->name
+            );
+    }
+    return 0;
+}
+
 void object_marker_new(struct s3pve_client *client, struct object_marker *ret_marker) {
     struct transport *transport = &client->transport;
 

@@ -12,6 +12,9 @@ int object_check_new_key(
     const struct s3pve_client *client, const char *key, struct s3pve_error *err
 );
 
+/* Does everything in them fit into a header, and nothing beyond it?  Return: 0, or -1 (INVALID). */
+int object_check_options(const struct s3pve_put_options *options, struct s3pve_error *err);
+
 /*
  * A random word in an object's metadata by which a write that lost its answer knows its own work
  * again (C3).  It is not shown in struct s3pve_info.

@@ -144,10 +144,6 @@ static int put_prepare(struct put *put, struct s3pve_error *err) {
         return error_set(err, S3PVE_E_INVALID, "PutObject %s: larger than 5 GiB", put->key);
     if (!options || (!options->if_absent && !options->if_match))
         return 0;
-    if (options->if_absent && options->if_match)
-        return error_set(
-            err, S3PVE_E_INVALID, "PutObject %s: absent and matching at once", put->key
-        );
 
     put->conditional = true;
     object_marker_new(put->client, &put->marker);
@@ -215,5 +211,7 @@ _public_ int s3pve_object_put(
 
     if (object_check_new_key(client, key, err) < 0)
         return -1;
+    if (object_check_options(options, err) < 0)
+        return error_wrap(err, "PutObject %s", key);
     return object_put(client, key, &iov, 1, options, ret_info, call, err);
 }

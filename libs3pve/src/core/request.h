@@ -51,7 +51,7 @@ struct request_pair {
     char *value;
 };
 
-#define REQUEST_PAIRS 24
+#define REQUEST_PAIRS 32 /* a copy with all metadata and encryption has 26 */
 
 struct request {
     /* --- filled in by the caller, between request_init() and request_send() */

@@ -78,8 +78,8 @@ _public_ int s3pve_upload_open(
 
     if (object_check_new_key(client, key, err) < 0)
         return -1;
-    if (options && options->if_absent && options->if_match)
-        return error_set(err, S3PVE_E_INVALID, "upload of %s: absent and matching at once", key);
+    if (object_check_options(options, err) < 0)
+        return error_wrap(err, "upload of %s", key);
     upload = upload_new(client, key, options);
     if (!upload)
         return error_set(err, S3PVE_E_NOMEM, "upload of %s", key);
