@@ -147,7 +147,43 @@ static void nothing_in_the_options_becomes_another_header(void) {
     script_clear(&s);
 }
 
+static void a_missing_bucket_is_not_a_missing_object(void) {
+    static const struct answer gone[] = {{.status = 404}, {.status = 404}},
+                               there[] = {{.status = 404}, {.status = 403}, {.status = 404}},
+                               seen[] = {
+                                   {.status = 200, .headers = "content-length: 0\n"},
+                                   {.status = 404}};
+    struct script s[3] = {
+        {.answers = gone, .n_answers = 2},
+        {.answers = there, .n_answers = 3},
+        {.answers = seen, .n_answers = 2}};
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_client *client = script_client(&s[0], NULL);
+
+    s3pve_object_head(client, "a", NULL, NULL, &err);
+    is_int(err.code, S3PVE_E_NO_BUCKET, "404 to HEAD may mean the bucket, so that is asked for");
+    s3pve_client_close(client);
+
+    client = script_client(&s[1], NULL);
+    s3pve_object_head(client, "a", NULL, NULL, &err);
+    is_int(err.code, S3PVE_E_NOT_FOUND, "a bucket that may not be looked at is there");
+    s3pve_object_head(client, "a", NULL, NULL, &err);
+    is_int(err.code, S3PVE_E_NOT_FOUND, "... and need not be asked for again");
+    is_int(s[1].n_sent, 3, "... in three requests");
+    s3pve_client_close(client);
+
+    client = script_client(&s[2], NULL);
+    s3pve_object_head(client, "a", NULL, NULL, NULL);
+    s3pve_object_head(client, "b", NULL, NULL, &err);
+    is_int(err.code, S3PVE_E_NOT_FOUND, "a bucket that gave something is there");
+    is_int(s[2].n_sent, 2, "... without being asked for");
+    s3pve_client_close(client);
+    for (int i = 0; i < 3; i++)
+        script_clear(&s[i]);
+}
+
 int main(void) {
+    a_missing_bucket_is_not_a_missing_object();
     nothing_in_the_options_becomes_another_header();
     head_says_what_there_is();
     a_head_without_a_length_is_no_answer();

@@ -36,6 +36,7 @@ struct s3pve_client {
     int64_t skew_s;        /* server's clock minus ours */
     struct sigv4_key signing_key;
     struct s3pve_caps caps;
+    bool bucket_seen; /* it exists, or did */
     bool no_batch_delete;
     struct s3pve_counters counters;
 };

@@ -171,6 +171,31 @@ int object_head(
     return 0;
 }
 
+static bool bucket_seen(struct s3pve_client *client, bool now) {
+    LOCK_SCOPE(&client->lock);
+
+    client->bucket_seen = client->bucket_seen || now;
+    return client->bucket_seen;
+}
+
+/* 404 to a HEAD has no body that says what is missing, the object or its bucket. */
+static int head_missing(
+    struct s3pve_client *client, const struct s3pve_call *call, struct s3pve_error *err
+) {
+    _cleanup_(request_clear) struct request rq;
+    struct s3pve_error why = S3PVE_ERROR_INIT;
+
+    if (bucket_seen(client, false))
+        return -1;
+    request_init(&rq, "HeadBucket", "HEAD", NULL, call);
+    rq.urgent = true;
+    if (request_send(client, &rq, &why) < 0 && why.code == S3PVE_E_NO_BUCKET)
+        return *err = why, -1;
+    if (why.code == S3PVE_OK || why.code == S3PVE_E_DENIED) /* not ours to look at, but there */
+        bucket_seen(client, true);
+    return -1;
+}
+
 _public_ int s3pve_object_head(
     struct s3pve_client *client,
     const char *key,
@@ -178,9 +203,17 @@ _public_ int s3pve_object_head(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
+    struct s3pve_error cause = S3PVE_ERROR_INIT;
+
     if (object_check_key(client, key, err) < 0)
         return -1;
-    return object_head(client, key, call, ret_info, NULL, err);
+    if (object_head(client, key, call, ret_info, NULL, &cause) == 0)
+        return 0;
+    if (cause.code == S3PVE_E_NOT_FOUND && !cause.s3_code[0])
+        head_missing(client, call, &cause);
+    if (err)
+        *err = cause;
+    return -1;
 }
 
 int object_check_condition(

@@ -46,6 +46,8 @@ static void engine_count(struct engine *engine, const struct exchange *ex, enum 
         c->n_get++;
     else
         c->n_other++;
+    if (t->status >= 200 && t->status < 300)
+        client->bucket_seen = true;
     c->bytes_sent += t->sent;
     c->bytes_received += t->received;
     c->n_throttled += verdict == VERDICT_THROTTLED;
