@@ -144,8 +144,8 @@ static int wait_input(
     for (;;) {
         int n = poll(&input, 1, upload_is_busy(upload) ? 0 : INPUT_IDLE_MS);
 
-        if (n > 0 || (n < 0 && errno != EINTR))
-            return 0;
+        if (n > 0 || (n < 0 && errno != EINTR) || fd < 0)
+            return 0; /* read() has the last word */
         if (upload_check_cancel(upload, call, err) < 0)
             return -1;
         if (upload_is_busy(upload))
