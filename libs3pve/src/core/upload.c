@@ -238,7 +238,8 @@ _public_ int s3pve_upload_complete(
 
     if (s3pve_upload_seal(upload, call, err) < 0)
         return -1;
-    iov = (struct iovec){.iov_base = upload->fill.data, .iov_len = upload->fill_len};
+    iov = (struct iovec
+    ){.iov_base = upload->fill.data ? upload->fill.data : "", .iov_len = upload->fill_len};
     if (!upload->completed && upload->mp.id)
         rc = multipart_complete(&upload->mp, &upload->options, &upload->info, call, err);
     else if (!upload->completed)

@@ -64,7 +64,7 @@ struct upload_slot *upload_submit(
 ) {
     struct upload_slot *slot = upload_free_slot(upload);
 
-    slot->iov = (struct iovec){.iov_base = (void *)data, .iov_len = len};
+    slot->iov = (struct iovec){.iov_base = (void *)(data ? data : ""), .iov_len = len};
     slot->number = upload->number;
     slot->forgiven = false;
     slot_send(upload, slot, call);
