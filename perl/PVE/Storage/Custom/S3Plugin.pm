@@ -296,7 +296,7 @@ sub get_identity {
     my $settings = S3PVE::Config::client_settings($storeid, $scfg);
     $settings->{endpoint} //= join('.', grep { defined } $settings->@{qw(provider region)});
 
-    return join('/', map { $_ // '' } 's3:', $settings->@{qw(endpoint bucket prefix)});
+    return join('/', map { $_ // '' } $settings->@{qw(endpoint bucket prefix)});
 }
 
 sub filesystem_path {
