@@ -36,7 +36,7 @@ struct s3pve_upload {
     struct s3pve_upload *next;
     char key[1100], id[40];
     struct buf data;
-    bool has_id, completed;
+    bool has_id, completed, closed;
     size_t sealed_len;
 };
 
@@ -52,19 +52,20 @@ static struct {
     unsigned last_no;
     struct s3pve_counters counters;
     unsigned n_copy, n_head, n_aborts;
-    uint64_t bytes_read;
+    atomic_ullong bytes_read;
     struct s3pve_client client;
     char log[4096];
 
     /* --- faults */
-    bool down;              /* nothing answers: every call fails after `down_ms` */
-    unsigned down_ms;       /* at most the call's own deadline */
-    const char *fail;       /* this operation fails, "" none: put delete copy complete abort ... */
-    enum s3pve_code code;   /* ... with this; IO when 0 */
-    unsigned delay_ms;      /* before every answer */
-    unsigned list_delay_ms; /* between reading the listing and giving it back */
-    void (*on_list)(void);  /* called there */
-    bool no_list_etag;
+    atomic_bool down;    /* nothing answers: every call fails after `down_ms` */
+    atomic_uint down_ms; /* at most the call's own deadline */
+    const char
+        *_Atomic fail; /* this operation fails, "" none: put delete copy complete abort ... */
+    _Atomic enum s3pve_code code;  /* ... with this; IO when 0 */
+    atomic_uint delay_ms;          /* before every answer */
+    atomic_uint list_delay_ms;     /* between reading the listing and giving it back */
+    void (*_Atomic on_list)(void); /* called there */
+    atomic_bool no_list_etag;
 } mem3 = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static inline struct s3pve_client *mem3_client(void) {
@@ -88,6 +89,7 @@ static inline int mem3_enter(
 ) {
     const int *cancel = call ? call->cancel : NULL;
     unsigned limit = call && call->timeout_ms ? call->timeout_ms : 2000;
+    const char *fail = mem3.fail;
 
     if (mem3.delay_ms)
         mem3_sleep(mem3.delay_ms, cancel);
@@ -99,7 +101,7 @@ static inline int mem3_enter(
         mem3.counters.last_fail_s = clock_wall_s();
         return error_set(err, S3PVE_E_TIMEOUT, "%s: nobody answers", operation);
     }
-    if (mem3.fail && strcmp(mem3.fail, operation) == 0)
+    if (fail && strcmp(fail, operation) == 0)
         return error_set(err, mem3.code ? mem3.code : S3PVE_E_IO, "%s: told to fail", operation);
     pthread_mutex_lock(&mem3.lock);
     mem3.counters.last_ok_s = clock_wall_s();
@@ -218,6 +220,17 @@ static inline uint64_t mem3_n_requests(void) {
     LOCK_SCOPE(&mem3.lock);
     return mem3.counters.n_put + mem3.counters.n_get + mem3.counters.n_list +
            mem3.counters.n_delete + mem3.counters.n_other;
+}
+
+static inline void mem3_clear(void) {
+    while (mem3.n_objects)
+        mem3_remove(mem3.objects[mem3.n_objects - 1].key);
+    while (mem3.uploads) {
+        struct s3pve_upload *upload = mem3.uploads;
+
+        mem3.uploads = upload->next;
+        free(upload);
+    }
 }
 
 /* ---------------------------------------------------------------- the client's functions */
@@ -430,6 +443,7 @@ int s3pve_list_next(
     struct s3pve_list *list, struct s3pve_entry *ret_entry, struct s3pve_error *err
 ) {
     static __thread char key[1100];
+    void (*on_list)(void);
     bool found;
 
     pthread_mutex_lock(&mem3.lock);
@@ -460,8 +474,9 @@ int s3pve_list_next(
         return 1;
     }
     pthread_mutex_unlock(&mem3.lock);
-    if (mem3.on_list)
-        mem3.on_list();
+    on_list = mem3.on_list;
+    if (on_list)
+        on_list();
     if (mem3.list_delay_ms)
         mem3_sleep(mem3.list_delay_ms, NULL);
     return 0;
@@ -615,6 +630,7 @@ struct s3pve_upload *s3pve_upload_close(struct s3pve_upload *upload) {
     if (!upload)
         return NULL;
     buf_clear(&upload->data);
+    upload->closed = true;
     if (!upload->has_id)
         free(upload);
     return NULL;
@@ -662,6 +678,8 @@ int s3pve_upload_abort_id(
         if (strcmp(upload->id, upload_id) == 0 && strcmp(upload->key, key) == 0) {
             mem3_forget_upload(upload);
             mem3.n_aborts++;
+            if (upload->closed)
+                free(upload);
             break;
         }
     }

@@ -50,13 +50,14 @@ static inline int mount_remove(const char *path, const struct stat *st, int type
 
 static inline int mount_end(void) {
     fs = s3pve_files_close(fs);
+    mem3_clear();
     nftw(mount_dir, mount_remove, 8, FTW_DEPTH | FTW_PHYS);
     return done_testing();
 }
 
 /* Inode of a path, by looking up each part as the kernel does; 0 with errno when there is none. */
 static inline uint64_t mount_ino(const char *path) {
-    char copy[1100], *p = copy, *name;
+    char copy[1400], *p = copy, *name;
     uint64_t ino = S3PVE_ROOT_INO;
     struct stat st;
 
@@ -78,7 +79,7 @@ static inline uint64_t mount_ino(const char *path) {
 
 /* Directory and last part of a path. */
 static inline uint64_t mount_parent(const char *path, const char **ret_name) {
-    char copy[1100], *slash;
+    char copy[1400], *slash;
 
     snprintf(copy, sizeof(copy), "%s", path);
     slash = strrchr(copy, '/');

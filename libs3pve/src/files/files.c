@@ -240,7 +240,7 @@ _public_ struct s3pve_files *s3pve_files_close(struct s3pve_files *files) {
     if (!files)
         return NULL;
     __atomic_store_n(&files->closing, 1, __ATOMIC_RELAXED);
-    files->notify = (struct s3pve_files_notify){0};
+    s3pve_files_set_notify(files, &(struct s3pve_files_notify){0});
     abort_streams(files);
     pool_free(files->listers);
     pool_free(files->readers);

@@ -22,6 +22,7 @@ struct chunk {
     uint64_t offset;
     size_t len;
     unsigned char *data; /* owned */
+    bool keep;           /* put it into the cache, too */
     enum chunk_state state;
     int failed; /* -errno */
     int cancel; /* atomic */
@@ -34,12 +35,12 @@ struct reader {
     unsigned version;
     uint64_t size;
     bool is_archive; /* read once, from end to end */
-    bool keep;       /* what is read in order is worth the node's disk, too */
 
     pthread_mutex_t lock; /* guards everything below; after files->lock */
     pthread_cond_t ready;
     char *etag; /* owned; another than the node's, see repin(); NULL: the node's */
     bool may_repin;
+    bool keep; /* what is read in order is worth the node's disk, too */
     struct window window;
     struct chunk *chunks;
     unsigned n_refs; /* the open file and the transfers */
@@ -274,7 +275,7 @@ static void fetch_chunk(void *arg) {
         fetched = rc == 0;
     }
     chunk_done(chunk, rc);
-    if (fetched && reader->keep)
+    if (fetched && chunk->keep)
         keep_on_disk(chunk, &version);
 
     pthread_mutex_lock(&reader->lock);
@@ -289,7 +290,8 @@ static int add_chunk(struct reader *reader, uint64_t offset, size_t len) {
 
     if (!chunk)
         return -ENOMEM;
-    *chunk = (struct chunk){.reader = reader, .offset = offset, .len = len, .n_refs = 2};
+    *chunk = (struct chunk
+    ){.reader = reader, .offset = offset, .len = len, .keep = reader->keep, .n_refs = 2};
     chunk->data = malloc(len);
     if (!chunk->data) {
         free(chunk);
