@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "core/client.h"
 #include "core/error.h"
+#include "pattern.h"
 
 #define MEM3_MAX 20000
 #define MEM3_PART (16u << 20)
@@ -172,15 +173,11 @@ static inline void mem3_put_size(const char *key, size_t len) {
     char *data = malloc(len + 1);
 
     for (size_t i = 0; i < len; i++)
-        data[i] = (char)(i * 7 + (i >> 11) * 3 + (i >> 20));
+        data[i] = pattern_byte(i);
     pthread_mutex_lock(&mem3.lock);
     mem3_store(key, data, len);
     pthread_mutex_unlock(&mem3.lock);
     free(data);
-}
-
-static inline char mem3_byte(size_t i) {
-    return (char)(i * 7 + (i >> 11) * 3 + (i >> 20));
 }
 
 static inline void mem3_delete(const char *key) {

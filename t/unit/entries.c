@@ -92,10 +92,10 @@ static void usage(void) {
 }
 
 int main(void) {
-    mount_begin();
+    mount3_begin();
     directories();
     files();
     long_names();
     usage();
-    return mount_end();
+    return mount3_end();
 }

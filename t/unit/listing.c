@@ -222,7 +222,7 @@ static void many(void) {
 }
 
 int main(void) {
-    mount_begin();
+    mount3_begin();
     what_is_there();
     what_others_do();
     name_that_is_both();
@@ -231,5 +231,5 @@ int main(void) {
     dead_store();
     killed_asker();
     many();
-    return mount_end();
+    return mount3_end();
 }

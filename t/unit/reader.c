@@ -11,7 +11,7 @@ static bool read_is_right(struct s3pve_file *from, size_t len, uint64_t offset) 
     bool right = n == (ssize_t)len;
 
     for (size_t i = 0; right && i < len; i++)
-        right = buf[i] == mem3_byte(offset + i);
+        right = buf[i] == pattern_byte(offset + i);
     free(buf);
     return right;
 }
@@ -273,7 +273,7 @@ static void killed_reader(void) {
 
 int main(void) {
     mount_options.cache_size = MIB(200);
-    mount_begin();
+    mount3_begin();
     in_order();
     several_at_once();
     out_of_order();
@@ -284,5 +284,5 @@ int main(void) {
     early_close();
     dead_store();
     killed_reader();
-    return mount_end();
+    return mount3_end();
 }

@@ -140,11 +140,11 @@ static void closing(void) {
 }
 
 int main(void) {
-    mount_begin();
+    mount3_begin();
     a_life();
     after_a_crash();
     local_files_of_before();
     during_an_outage();
     closing();
-    return mount_end();
+    return mount3_end();
 }

@@ -21,7 +21,7 @@ static bool is_archive(const char *key, uint64_t len) {
     const char *data = mem3_text(key);
 
     return mem3_size(key) == (long)len && memcmp(data, "\x28\xb5\x2f\xfd", 4) == 0 &&
-           data[len - 1] == mem3_byte(len - 1);
+           data[len - 1] == pattern_byte(len - 1);
 }
 
 static bool is_clean(void) {
@@ -255,7 +255,7 @@ static void local_files(void) {
 }
 
 int main(void) {
-    mount_begin();
+    mount3_begin();
     the_backup(MIB(40) + 5, "40 MiB");
     the_backup(1000, "1000 bytes");
     given_up();
@@ -265,5 +265,5 @@ int main(void) {
     plain_objects();
     directories();
     local_files();
-    return mount_end();
+    return mount3_end();
 }

@@ -13,7 +13,7 @@ static bool is_pattern(const char *key, size_t len) {
 
     if (mem3_size(key) != (long)len)
         return false;
-    while (i < len && data[i] == mem3_byte(i))
+    while (i < len && data[i] == pattern_byte(i))
         i++;
     return i == len;
 }
@@ -199,7 +199,7 @@ static void out_of_order(void) {
     ok(mem3_size("import/p") == (long)MIB(32), "all of it");
     ok(memcmp(mem3_text("import/p") + 100, tail, 4) == 0 &&
            memcmp(mem3_text("import/p") + MIB(20), tail, 4) == 0 &&
-           mem3_text("import/p")[MIB(30)] == mem3_byte(MIB(30)),
+           mem3_text("import/p")[MIB(30)] == pattern_byte(MIB(30)),
        "with every change");
     ok(is_clean(), "nothing is left over");
 
@@ -254,7 +254,7 @@ static void updating(void) {
     mount_close(file);
     ok(mem3_size("import/large") == (long)MIB(20) &&
            memcmp(mem3_text("import/large") + MIB(19), "XYZ", 3) == 0 &&
-           mem3_text("import/large")[MIB(18)] == mem3_byte(MIB(18)),
+           mem3_text("import/large")[MIB(18)] == pattern_byte(MIB(18)),
        "... and all the rest is as it was");
 
     n = mem3_n_requests();
@@ -362,7 +362,7 @@ static void killed_writer(void) {
 }
 
 int main(void) {
-    mount_begin();
+    mount3_begin();
     small_file();
     flushed_too_early();
     large_file();
@@ -375,5 +375,5 @@ int main(void) {
     attributes();
     quota();
     killed_writer();
-    return mount_end();
+    return mount3_end();
 }
