@@ -3,10 +3,16 @@
 #ifndef STEPS_H
 #define STEPS_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "files/files.h"
 #include "pattern.h"
