@@ -126,7 +126,7 @@ static const struct {
     {400, "KeyTooLongError", VERDICT_FAIL, S3PVE_E_INVALID, NO},
     {400, "EntityTooSmall", VERDICT_FAIL, S3PVE_E_INVALID, NO},
     {400, "EntityTooLarge", VERDICT_FAIL, S3PVE_E_INVALID, NO},
-    {400, "InvalidPart", VERDICT_FAIL, S3PVE_E_INVALID, NO},
+    {400, "InvalidPart", VERDICT_FAIL, S3PVE_E_CORRUPT, NO},
     {400, "InvalidPartOrder", VERDICT_FAIL, S3PVE_E_INVALID, NO},
     {400, "InvalidBucketName", VERDICT_FAIL, S3PVE_E_INVALID, NO},
     {400, "NeverHeardOfIt", VERDICT_FAIL, S3PVE_E_INVALID, NO},
@@ -170,7 +170,7 @@ static const struct {
     /* 200 with an error document */
     {200, "InternalError", VERDICT_RETRY, S3PVE_E_IO, MAYBE},
     {200, "SlowDown", VERDICT_THROTTLED, S3PVE_E_THROTTLED, NO},
-    {200, "InvalidPart", VERDICT_FAIL, S3PVE_E_INVALID, NO},
+    {200, "InvalidPart", VERDICT_FAIL, S3PVE_E_CORRUPT, NO},
     {200, "NoSuchKey", VERDICT_FAIL, S3PVE_E_NOT_FOUND, NO},
     {200, "AccessDenied", VERDICT_FAIL, S3PVE_E_DENIED, NO},
     {200, "PreconditionFailed", VERDICT_FAIL, S3PVE_E_CONFLICT, NO},

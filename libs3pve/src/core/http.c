@@ -173,8 +173,8 @@ static enum http_failure failure_of(CURLcode code, bool reused, bool answered) {
     case CURLE_WRITE_ERROR:
     case CURLE_ABORTED_BY_CALLBACK: return HTTP_STOPPED;
     case CURLE_OUT_OF_MEMORY:
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL: return HTTP_LOCAL;
+    case CURLE_URL_MALFORMAT: return HTTP_LOCAL;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* an answer that is not HTTP; our own URLs were checked */
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR: return reused && !answered ? HTTP_STALE : HTTP_BROKEN;

@@ -112,7 +112,7 @@ static const struct {
     {"KeyTooLongError", {VERDICT_FAIL, S3PVE_E_INVALID, REFUSED}},
     {"EntityTooSmall", {VERDICT_FAIL, S3PVE_E_INVALID, REFUSED}},
     {"EntityTooLarge", {VERDICT_FAIL, S3PVE_E_INVALID, REFUSED}},
-    {"InvalidPart", {VERDICT_FAIL, S3PVE_E_INVALID, REFUSED}},
+    {"InvalidPart", {VERDICT_FAIL, S3PVE_E_CORRUPT, REFUSED}},
     {"InvalidPartOrder", {VERDICT_FAIL, S3PVE_E_INVALID, REFUSED}},
     {"InvalidBucketName", {VERDICT_FAIL, S3PVE_E_INVALID, REFUSED}},
     {"InvalidRange", {VERDICT_FAIL, S3PVE_E_INVALID, REFUSED}},
