@@ -7,6 +7,7 @@ package S3PVE::Test;
 #   $fake->rule(do => 'reset', op => 'UploadPart', after => 1000, times => 2);
 #   is($fake->count('UploadPart'), 3, ...);                      $fake->log(): hashes
 #   my $bucket = $rgw->bucket();                                 made, empty, of this test alone
+#   $rgw->objects($bucket): { key => size };  $rgw->s3cmd(...)   as a client that is not ours sees it
 #   $rgw->pause; $rgw->resume; $rgw->kill; $rgw->revive;         only with rgw(own => 1)
 #
 # Everything started here ends with the test, however that ends.
@@ -207,19 +208,29 @@ package S3PVE::Test::Server;
 
 use Time::HiRes qw(time);
 
-# A bucket that only this test knows, made with a client that is not ours.
-sub bucket ($self) {
-    state $n = 0;
-    my $name = sprintf('t%d-%d-%d', $$, ++$n, time());
+# A client that is not ours, on this server; returns what it said.
+sub s3cmd ($self, @args) {
     my $host = $self->{endpoint} =~ s!^https?://!!r;
-    my @s3cmd = (
+    return S3PVE::Test::run_ok(
         's3cmd', '--config=/dev/null',
         ($self->{endpoint} =~ m/^https/ ? ('--ssl', '--no-check-certificate') : '--no-ssl'),
         "--host=$host", "--host-bucket=$host", "--region=$self->{region}",
-        "--access_key=$self->{access_key}", "--secret_key=$self->{secret_key}",
+        "--access_key=$self->{access_key}", "--secret_key=$self->{secret_key}", @args,
     );
-    S3PVE::Test::run_ok(@s3cmd, 'mb', "s3://$name");
+}
+
+# A bucket that only this test knows.
+sub bucket ($self) {
+    state $n = 0;
+    my $name = sprintf('t%d-%d-%d', $$, ++$n, time());
+    $self->s3cmd('mb', "s3://$name");
     return $name;
+}
+
+# What is in it, as that client sees it: { key => size }.
+sub objects ($self, $bucket) {
+    my @lines = split(/\n/, $self->s3cmd('ls', '--recursive', "s3://$bucket"));
+    return { map { m!^\S+ \S+ +(\d+) +s3://[^/]+/(.*)$! ? ($2 => $1) : () } @lines };
 }
 
 package S3PVE::Test::Fake;
