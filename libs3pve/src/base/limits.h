@@ -133,7 +133,7 @@
 #define CONTROL_IDLE_MS 10000       /* to send one whole line, or to take one */
 #define FUSE_WAITING 16     /* reads, and again writes, that may wait for the store at once */
 #define FUSE_THREADS 48     /* both kinds, and as many for what is answered from memory */
-#define FUSE_THREADS_IDLE 4 /* kept when there is nothing to do; each holds 1 MiB or two */
+#define FUSE_THREADS_IDLE 8 /* kept when there is nothing to do; each holds 1 MiB or two */
 #define FUSE_QUEUED 256     /* requests waiting for their turn; more are refused */
 #define FUSE_BACKGROUND 64  /* readahead requests the kernel may have in flight */
 #define FUSE_WRITE MIB(1)   /* bytes of one read or write; the kernel's own bound */

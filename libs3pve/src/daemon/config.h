@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* config.h - the daemon's configuration file, see DESIGN.md section 8 */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+#include "base/cleanup.h"
+#include "s3pve.h"
+
+struct config {
+    char *storage;               /* owned, like all of these */
+    char *mountpoint;            /* absolute */
+    char *state_dir;             /* absolute */
+    char *cache_dir;             /* absolute; NULL: no cache */
+    uint64_t cache_size;         /* bytes */
+    uint64_t quota;              /* bytes; 0: none */
+    struct s3pve_config *client; /* complete and checked */
+};
+
+/** config_is_storeid() - a storage id as Proxmox VE allows it, and short enough for us */
+bool config_is_storeid(const char *text);
+
+/**
+ * config_load() - read and check the file
+ * @storage: whose configuration it has to be
+ *
+ * The file must be a regular one of ours that nobody else can write.
+ *
+ * Return: 0, or -1 (INVALID, IO) with a message that names the file and the setting.
+ */
+int config_load(
+    const char *path, const char *storage, struct config **ret_config, struct s3pve_error *err
+);
+struct config *config_free(struct config *config);
+DEFINE_CLEANUP(struct config *, config_free)
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * daemon.h - one storage on one node: its lock, its client, its files and its mount
+ *
+ *     daemon_open() --> serving --daemon_stop()--> told to end --daemon_close()--> gone
+ *
+ * Threads: the main one (signals, systemd), the mount's, one per control connection, and three
+ * that look after things: chores at the start, the heartbeat, and the watch on storage.cfg.
+ */
+#ifndef DAEMON_DAEMON_H
+#define DAEMON_DAEMON_H
+
+#include <pthread.h>
+
+#include "daemon/config.h"
+#include "daemon/session.h"
+#include "s3pve.h"
+
+struct daemon_options {
+    const char *storage;
+    const char *run_dir; /* lock, socket, configuration */
+    const char *config_path;
+    const char *storage_cfg; /* where to look whether the storage is still wanted */
+    unsigned watch_ms;       /* how often */
+    bool debug;
+};
+
+struct daemon {
+    struct daemon_options options; /* borrowed strings */
+    int64_t started_ms;            /* monotonic */
+    int lock_fd;
+    int wake_fd;                 /* an eventfd: .stop is set, or the mount is gone */
+    int stop;                    /* atomic; also what cancels calls in the background */
+    struct s3pve_client *client; /* owned, like all below */
+    struct s3pve_files *files;
+    struct session *session;
+    struct control *control;
+    pthread_t chores, heartbeat, watch;
+    unsigned n_threads; /* of these three, in this order */
+
+    pthread_mutex_t lock; /* guards the configuration; reload replaces it */
+    struct config *config;
+};
+
+/** daemon_open() - everything up to the mount; S3 may be down.  Return: 0, or -1; CONFLICT when
+ *  another process has the storage, INVALID when the configuration is wrong */
+int daemon_open(
+    const struct daemon_options *options, struct daemon **ret_daemon, struct s3pve_error *err
+);
+
+/** daemon_stop() - ask the main thread to end; without @force only when the mount could be left.
+ *  Return: 0, or -EBUSY */
+int daemon_stop(struct daemon *daemon, bool force);
+bool daemon_is_stopping(struct daemon *daemon);
+
+/** daemon_reload() - read the configuration again.  Return: 1: some of it needs a restart, 0: all
+ *  is in force, -1: nothing changed, see @err */
+int daemon_reload(struct daemon *daemon, struct s3pve_error *err);
+
+/** daemon_close() - unmount, abort what is open, end the threads.  Returns NULL. */
+struct daemon *daemon_close(struct daemon *daemon);
+DEFINE_CLEANUP(struct daemon *, daemon_close)
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * Only files of /proc are read that take no lock a process may hold while it waits for us: a close
+ * in the middle of execve(2) holds the one that `environ` or `io` would wait for.
+ */
+#include "daemon/process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define PROCESS_EXITING 0x4u  /* PF_EXITING in proc_pid_stat(5)'s flags */
+#define DESCRIPTORS_MAX 65536 /* looked at in one process */
+
+static void closedirp(DIR **dir) {
+    if (*dir)
+        closedir(*dir);
+}
+
+static void closep(const int *fd) {
+    if (*fd >= 0)
+        close(*fd);
+}
+
+/* Reads a small file of /proc whole; Return: 0 with a zero-terminated text, or -1 (errno). */
+static int read_small(int dir, const char *name, char *text, size_t size) {
+    _cleanup_(closep) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+    if (n < 0)
+        return -1;
+    text[n] = '\0';
+    return 0;
+}
+
+static int read_proc(pid_t tid, const char *name, char *text, size_t size) {
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)tid, name);
+    return read_small(AT_FDCWD, path, text, size);
+}
+
+/* The number after "Name:" in a text like proc_pid_status(5); false when it is not there. */
+static bool number_after(
+    const char *text, const char *name, int base, unsigned long long *ret_number
+) {
+    const char *found = strstr(text, name);
+    if (!found)
+        return false;
+    *ret_number = strtoull(found + strlen(name), NULL, base);
+    return true;
+}
+
+pid_t process_of(pid_t tid) {
+    char text[4096];
+    unsigned long long tgid = 0;
+    if (tid <= 0 || read_proc(tid, "status", text, sizeof(text)) < 0)
+        return 0;
+    return number_after(text, "\nTgid:", 10, &tgid) ? (pid_t)tgid : 0;
+}
+
+bool process_is_killed(pid_t tid) {
+    char text[4096];
+    unsigned long long own = 0, shared = 0, kill = 1ull << (SIGKILL - 1);
+    if (tid <= 0)
+        return false;
+    if (read_proc(tid, "status", text, sizeof(text)) < 0)
+        return errno == ENOENT || errno == ESRCH;
+    if (strstr(text, "\nState:\tZ") || strstr(text, "\nState:\tX"))
+        return true;
+    /* Any signal that ends a process arrives at each of its threads as SIGKILL. */
+    number_after(text, "\nSigPnd:", 16, &own);
+    number_after(text, "\nShdPnd:", 16, &shared);
+    return ((own | shared) & kill) != 0;
+}
+
+/* Word number @n, from 0, of a text separated by blanks; "" past its end. */
+static const char *word(const char *text, int n) {
+    while (n-- > 0) {
+        text += strcspn(text, " ");
+        text += strspn(text, " ");
+    }
+    return text;
+}
+
+bool process_died_of_signal(pid_t tid) {
+    char text[2048];
+    if (tid <= 0 || read_proc(tid, "stat", text, sizeof(text)) < 0)
+        return false;
+    /* After "(name)", which may contain anything, come the state, five numbers, the flags ... */
+    const char *rest = strrchr(text, ')');
+    if (!rest)
+        return false;
+    unsigned long flags = strtoul(word(rest, 7), NULL, 10);
+    /* ... and at the very end the exit code, as waitpid(2) would give it. */
+    long code = strtol(strrchr(rest, ' ') ? strrchr(rest, ' ') : "", NULL, 10);
+    return (flags & PROCESS_EXITING) && (code & 0x7f) != 0;
+}
+
+/* Descriptor @name of a process, by its fdinfo: open for writing, and that inode number? */
+static bool may_be(int infos, const char *name, uint64_t ino) {
+    char text[512];
+    unsigned long long flags = 0, number = 0;
+    if (read_small(infos, name, text, sizeof(text)) < 0)
+        return false;
+    if (!number_after(text, "flags:", 8, &flags) || (flags & O_ACCMODE) == O_RDONLY)
+        return false;
+    /* Linux says the inode number since 5.14; without it, statx() has to tell. */
+    return !number_after(text, "\nino:", 10, &number) || number == ino;
+}
+
+/* The kernel's own idea of the file is enough: asking ours would be asking ourselves. */
+static bool is_file(pid_t pid, const char *name, dev_t dev, uint64_t ino) {
+    char path[64];
+    struct statx sx;
+    snprintf(path, sizeof(path), "/proc/%d/fd/%.16s", (int)pid, name);
+    return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_INO, &sx) == 0 &&
+           makedev(sx.stx_dev_major, sx.stx_dev_minor) == dev && sx.stx_ino == ino;
+}
+
+bool process_can_write(pid_t pid, dev_t dev, uint64_t ino) {
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
+    _cleanup_(closedirp) DIR *infos = pid > 0 ? opendir(path) : NULL;
+    int n = 0;
+    for (struct dirent *d; infos && n < DESCRIPTORS_MAX && (d = readdir(infos)); n++) {
+        if (d->d_name[0] == '.')
+            continue;
+        if (may_be(dirfd(infos), d->d_name, ino) && is_file(pid, d->d_name, dev, ino))
+            return true;
+    }
+    return false;
+}
+
+enum closing_kind closing_judge(const struct closing *file, pid_t tid) {
+    pid_t self = process_of(tid);
+    pid_t users[] = {self, file->writer, file->opener};
+    for (int i = 0; i < 3; i++) {
+        if (users[i] && (i == 0 || users[i] != self) &&
+            process_can_write(users[i], file->dev, file->ino))
+            return CLOSING_EARLY;
+    }
+    return process_died_of_signal(tid) ? CLOSING_KILLED : CLOSING_LAST;
+}
