@@ -19,12 +19,14 @@
 #include "s3pve.h"
 #include "script.h"
 
+#define SECRET "TheSecretKey"
 #define OPERATIONS_MAX 6
 #define ENTRIES_MAX 5000
 
 struct store {
     char *next;
     char *end;
+    bool knows_secret; /* the fuzzer sees what we compare with, and tells */
 };
 
 static struct script script; /* large, and mostly a record that nobody reads here */
@@ -190,7 +192,7 @@ static const struct {
     {'P', do_probe},
 };
 
-static void run_operation(struct s3pve_client *client, char letter) {
+static void run_operation(const struct store *store, struct s3pve_client *client, char letter) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
     for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
@@ -201,7 +203,7 @@ static void run_operation(struct s3pve_client *client, char letter) {
         return;
     must(err.errnum > 0 && err.message[0] && memchr(err.message, 0, sizeof(err.message)));
     must(!strpbrk(err.message, "\r\n"));
-    must(!strstr(err.message, "TheSecretKey"));
+    must(store->knows_secret || !strstr(err.message, SECRET));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -209,15 +211,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct store store = {.end = text + strlen(text)};
     struct s3pve_client *client;
 
+    store.knows_secret = memmem(data, size, SECRET, strlen(SECRET));
     names = strsep(&next, "\n");
     store.next = next;
     script.serve = serve;
     script.ctx = &store;
     script.n_sent = script.n_active = 0;
     script.now_ms = script.wall_s = 0;
-    client = script_client(&script, "secret-key", "TheSecretKey", NULL);
+    client = script_client(&script, "secret-key", SECRET, NULL);
     for (unsigned i = 0; names[i] && i < OPERATIONS_MAX; i++)
-        run_operation(client, names[i]);
+        run_operation(&store, client, names[i]);
     s3pve_client_close(client);
     script_clear(&script);
     free(text);
