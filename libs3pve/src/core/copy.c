@@ -21,6 +21,7 @@ struct copy {
     const struct s3pve_call *call;
     struct s3pve_put_options options; /* what the copy shall be; pointers borrowed */
     bool replace;                     /* not what the source is */
+    bool bare;                        /* the server wants the source's ETag without quotes */
     char *tags;                       /* owned; the source's, where the store does not copy them */
     struct s3pve_info from, info;
     struct buf source; /* x-amz-copy-source */
@@ -58,7 +59,9 @@ static int name_source(struct copy *copy, struct s3pve_error *err) {
 static void source_headers(const struct copy *copy, struct request *rq) {
     request_header(rq, "x-amz-copy-source", "%s", buf_text(&copy->source));
     if (copy->from.etag[0])
-        request_header(rq, "x-amz-copy-source-if-match", "\"%s\"", copy->from.etag);
+        request_header(
+            rq, "x-amz-copy-source-if-match", copy->bare ? "%s" : "\"%s\"", copy->from.etag
+        );
     rq->slow_answer = true;
 }
 
@@ -308,16 +311,16 @@ static void inherit(struct copy *copy) {
     copy->options.content_type = copy->from.content_type;
     copy->options.meta = copy->from.meta;
     copy->options.n_meta = copy->from.n_meta;
-    if (s3pve_object_tags(copy->client, copy->src, &copy->tags, &call, NULL) == 0)
+    if (copy->tags || s3pve_object_tags(copy->client, copy->src, &copy->tags, &call, NULL) == 0)
         copy->options.tags = copy->tags;
 }
 
 static bool is_too_large(const struct copy *copy, const struct s3pve_error *err) {
     return strcmp(err->s3_code, "EntityTooLarge") == 0 || err->http_status == 413 ||
-           (strcmp(err->s3_code, "InvalidRequest") == 0 && copy->from.size > GIB(1));
+           (strcmp(err->s3_code, "InvalidRequest") == 0 && copy->from.size > LIMIT_PART_MIN);
 }
 
-static int copy_run(struct copy *copy, struct s3pve_error *err) {
+static int copy_some_way(struct copy *copy, struct s3pve_error *err) {
     bool parts = copies_parts(copy->client);
     int rc;
 
@@ -330,10 +333,29 @@ static int copy_run(struct copy *copy, struct s3pve_error *err) {
     inherit(copy);
     if (parts) {
         rc = copy_in_parts(copy, err);
-        if (rc == 0 || err->code != S3PVE_E_UNSUPPORTED)
+        if (rc == 0 || (err->code != S3PVE_E_UNSUPPORTED && !is_too_large(copy, err)))
             return rc;
     }
     return copy_through_us(copy, err);
+}
+
+/* Servers disagree on the quotes of an ETag (see put.c): was that all? */
+static bool is_source_the_same(struct copy *copy) {
+    struct s3pve_call call = call_for(copy, 0);
+    struct s3pve_info now;
+
+    return copy->from.etag[0] &&
+           object_head(copy->client, copy->src, &call, &now, NULL, NULL) == 0 &&
+           strcmp(now.etag, copy->from.etag) == 0;
+}
+
+static int copy_run(struct copy *copy, struct s3pve_error *err) {
+    int rc = copy_some_way(copy, err);
+
+    if (rc == 0 || err->code != S3PVE_E_CONFLICT || !is_source_the_same(copy))
+        return rc;
+    copy->bare = true;
+    return copy_some_way(copy, err);
 }
 
 static int copy_check(struct copy *copy, struct s3pve_error *err) {

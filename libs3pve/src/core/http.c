@@ -172,7 +172,8 @@ static enum http_failure failure_of(CURLcode code, bool reused, bool answered) {
     case CURLE_OPERATION_TIMEDOUT: return HTTP_TIMEOUT;
     case CURLE_WRITE_ERROR:
     case CURLE_ABORTED_BY_CALLBACK: return HTTP_STOPPED;
-    case CURLE_OUT_OF_MEMORY:
+    case CURLE_OUT_OF_MEMORY: /* libcurl's word for a header beyond its bounds, too */
+        return answered ? HTTP_BROKEN : HTTP_LOCAL;
     case CURLE_URL_MALFORMAT: return HTTP_LOCAL;
     case CURLE_UNSUPPORTED_PROTOCOL: /* an answer that is not HTTP; our own URLs were checked */
     case CURLE_GOT_NOTHING:
