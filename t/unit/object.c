@@ -148,7 +148,8 @@ static void nothing_in_the_options_becomes_another_header(void) {
 }
 
 static void a_missing_bucket_is_not_a_missing_object(void) {
-    static const struct answer gone[] = {{.status = 404}, {.status = 404}},
+    static const struct answer gone[] =
+        {{.status = 404}, {.status = 404, .body = "<Error><Code>NoSuchBucket</Code></Error>"}},
                                there[] = {{.status = 404}, {.status = 403}, {.status = 404}},
                                seen[] = {
                                    {.status = 200, .headers = "content-length: 0\n"},
@@ -182,7 +183,31 @@ static void a_missing_bucket_is_not_a_missing_object(void) {
         script_clear(&s[i]);
 }
 
+static void the_region_is_learned_though_a_head_cannot_say_it(void) {
+    static const struct answer answers[] = {
+        {.status = 400},
+        {.status = 400,
+         .body = "<Error><Code>AuthorizationHeaderMalformed</Code><Region>garage</Region></Error>"},
+        {.status = 200, .body = "<ListBucketResult/>"},
+        {.status = 200, .headers = "content-length: 7\n"},
+        {.status = 400},
+    };
+    struct script s = {.answers = answers, .n_answers = 5};
+    struct s3pve_client *client = script_client(&s, NULL);
+    struct s3pve_info info = {0};
+
+    is_int(s3pve_object_head(client, "a", &info, NULL, NULL), 0, "a refused HEAD asks with a GET");
+    is_int(info.size, 7, "... and then again");
+    ok(strstr(sent_header(&s.sent[3], "authorization"), "/garage/s3/"),
+       "... in the region it heard");
+    is_int(s3pve_object_head(client, "a", &info, NULL, NULL), -1, "another refusal is one");
+    is_int(s.n_sent, 5, "... at once");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
+    the_region_is_learned_though_a_head_cannot_say_it();
     a_missing_bucket_is_not_a_missing_object();
     nothing_in_the_options_becomes_another_header();
     head_says_what_there_is();

@@ -362,7 +362,7 @@ static int copy_check(struct copy *copy, struct s3pve_error *err) {
     struct s3pve_call call = call_for(copy, 0);
     struct span span;
 
-    if (object_head(copy->client, copy->src, &call, &copy->from, NULL, err) < 0)
+    if (s3pve_object_head(copy->client, copy->src, &copy->from, &call, err) < 0)
         return -1;
     if (copy->replace && !copy->options.content_type)
         copy->options.content_type = copy->from.content_type;

@@ -171,29 +171,40 @@ int object_head(
     return 0;
 }
 
-static bool bucket_seen(struct s3pve_client *client, bool now) {
+/* What a refused HEAD cannot say, having no body: which region, or that it is the bucket that is
+ * missing.  So the bucket is asked for, unless it was seen. */
+static bool is_silent(struct s3pve_client *client, const struct s3pve_error *err) {
+    int status = err->http_status;
     LOCK_SCOPE(&client->lock);
 
-    client->bucket_seen = client->bucket_seen || now;
-    return client->bucket_seen;
+    return !client->bucket_seen && !err->s3_code[0] &&
+           (status == 400 || status == 403 || status == 404 || status == 301);
 }
 
-/* 404 to a HEAD has no body that says what is missing, the object or its bucket. */
-static int head_missing(
+static void region_of(struct s3pve_client *client, char region[64]) {
+    LOCK_SCOPE(&client->lock);
+
+    memcpy(region, client->region, sizeof(client->region));
+}
+
+/* Return: true when it is worth asking again; else *err may be told better. */
+static bool look_at_bucket(
     struct s3pve_client *client, const struct s3pve_call *call, struct s3pve_error *err
 ) {
-    _cleanup_(request_clear) struct request rq;
     struct s3pve_error why = S3PVE_ERROR_INIT;
+    char before[64], after[64];
 
-    if (bucket_seen(client, false))
-        return -1;
-    request_init(&rq, "HeadBucket", "HEAD", NULL, call);
-    rq.urgent = true;
-    if (request_send(client, &rq, &why) < 0 && why.code == S3PVE_E_NO_BUCKET)
-        return *err = why, -1;
-    if (why.code == S3PVE_OK || why.code == S3PVE_E_DENIED) /* not ours to look at, but there */
-        bucket_seen(client, true);
-    return -1;
+    region_of(client, before);
+    if (s3pve_bucket_check(client, call, &why) < 0) {
+        if (why.code == S3PVE_E_NO_BUCKET)
+            *err = why;
+        if (why.code == S3PVE_E_DENIED) { /* not ours to look at, but there */
+            LOCK_SCOPE(&client->lock);
+            client->bucket_seen = true;
+        }
+    }
+    region_of(client, after);
+    return strcmp(before, after) != 0;
 }
 
 _public_ int s3pve_object_head(
@@ -209,8 +220,8 @@ _public_ int s3pve_object_head(
         return -1;
     if (object_head(client, key, call, ret_info, NULL, &cause) == 0)
         return 0;
-    if (cause.code == S3PVE_E_NOT_FOUND && !cause.s3_code[0])
-        head_missing(client, call, &cause);
+    if (is_silent(client, &cause) && look_at_bucket(client, call, &cause))
+        return object_head(client, key, call, ret_info, NULL, err);
     if (err)
         *err = cause;
     return -1;
