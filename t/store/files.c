@@ -2,7 +2,7 @@
 /*
  * The files of a storage on a real server: streams, held archives, other nodes and crashes.
  *
- * S3PVE_TEST_ARCHIVE_MIB: size of the archive, 200 by default; 6144 takes two minutes.
+ * TEST_ARCHIVE_MIB: size of the archive, 200 by default; 6144 takes two minutes.
  */
 #include <signal.h>
 #include <sys/resource.h>
@@ -92,7 +92,7 @@ static bool read_is_right(const char *path, uint64_t len) {
 }
 
 static void the_backup(void) {
-    const char *text = getenv("S3PVE_TEST_ARCHIVE_MIB");
+    const char *text = getenv("TEST_ARCHIVE_MIB");
     uint64_t len = MIB(text ? strtoul(text, NULL, 10) : 200);
     struct s3pve_counters before, after;
     int64_t began = clock_monotonic_ms();
