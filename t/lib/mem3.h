@@ -67,6 +67,7 @@ static struct {
     atomic_uint list_delay_ms;     /* between reading the listing and giving it back */
     void (*_Atomic on_list)(void); /* called there */
     atomic_bool no_list_etag;
+    atomic_bool other_list_etag; /* listings have other ETags than everything else */
 } mem3 = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static inline struct s3pve_client *mem3_client(void) {
@@ -465,6 +466,8 @@ int s3pve_list_next(
         *ret_entry = (struct s3pve_entry){.key = key, .is_prefix = slash != NULL};
         if (!slash)
             mem3_info(object, &ret_entry->info);
+        if (mem3.other_list_etag && !slash)
+            snprintf(ret_entry->info.etag, sizeof(ret_entry->info.etag), "L%s", object->etag);
         if (mem3.no_list_etag)
             ret_entry->info.etag[0] = '\0';
         pthread_mutex_unlock(&mem3.lock);

@@ -210,6 +210,37 @@ static void no_etag(void) {
     s3pve_files_expire(fs);
 }
 
+static void other_etags(void) {
+    char text[8];
+    uint64_t ino;
+
+    mem3.other_list_etag = true;
+    mount_write("import/own", "our own");
+    ino = mount_ino("import/own");
+    mount_open("import/own", O_RDONLY, &file);
+    s3pve_file_read(file, text, 1, 0);
+    s3pve_files_expire(fs);
+    is_int((long long)mount_ino("import/own"), (long long)ino, "a listing's other ETag ...");
+    is_int(s3pve_file_read(file, text, 7, 0), 7, "... does not disturb who reads our own file");
+    mem3_put("import/own", "another");
+    s3pve_files_expire(fs);
+    ok(mount_ino("import/own") != ino, "another version is noticed all the same");
+    is_int(s3pve_file_read(file, text, 7, 0), -EIO, "... by who reads, too");
+    s3pve_file_close(file);
+    is_str(mount_read("import/own"), "another", "... and can be read");
+
+    mount_write("import/own", "again 1");
+    mem3_put("import/own", "again 2");
+    s3pve_files_expire(fs);
+    mount_size("import/own");
+    if (strcmp(mount_read("import/own"), "again 2") != 0)
+        is_str(mount_read("import/own"), "again 2", "one of the same size is found by reading it");
+    else
+        ok(true, "one of the same size is found at once");
+    mem3.other_list_etag = false;
+    s3pve_files_expire(fs);
+}
+
 static void early_close(void) {
     uint64_t n;
     int64_t began;
@@ -281,6 +312,7 @@ int main(void) {
     replaced();
     kernel_pages();
     no_etag();
+    other_etags();
     early_close();
     dead_store();
     killed_reader();

@@ -78,14 +78,17 @@ static int add_dir(
 ) {
     struct node *node = tree_child(&files->tree, dir, name);
 
-    if (node)
+    if (!tree_is_linked(&files->tree, dir))
+        return -ENOENT;
+    if (node && (is_local || !node->is_dir))
         return -EEXIST;
-    node = tree_add(&files->tree, dir, name, true);
+    if (!node) /* else a listing has already seen our marker */
+        node = tree_add(&files->tree, dir, name, true);
     if (!node)
         return -ENOMEM;
     node->mode = mode & 07777;
     node->is_local = is_local;
-    node->n_lookup = 1;
+    node->n_lookup++;
     tree_touch(node);
     listing_mark_known(files, node);
     dir->mtime_s = clock_wall_s();
@@ -256,6 +259,8 @@ static int unlink_node(struct s3pve_files *files, struct node *node) {
     }
     if (rc == 0 && node->parent)
         entry_removed(files, node);
+    else if (rc == 0 && node->is_published) /* a listing was quicker to see it go */
+        usage_change(files, -(int64_t)node->size, -1);
     if (!stream)
         return rc;
 

@@ -236,6 +236,8 @@ static int find_or_add(
 ) {
     struct node *node = tree_child(&files->tree, dir, name);
 
+    if (!tree_is_linked(&files->tree, dir))
+        return -ENOENT;
     *ret_is_new = !node;
     if (!node) {
         node = tree_add(&files->tree, dir, name, false);

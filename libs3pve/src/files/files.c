@@ -55,15 +55,25 @@ static int to_errno(enum s3pve_code code) {
     }
 }
 
-static bool means_offline(enum s3pve_code code) {
-    return code == S3PVE_E_IO || code == S3PVE_E_TIMEOUT || code == S3PVE_E_NO_BUCKET ||
-           code == S3PVE_E_DENIED;
+/* A refusal or a lost answer says something of the whole storage only where nothing was asked of
+ * a single object, or when nothing else has succeeded since. */
+static bool means_offline(struct s3pve_files *files, const char *operation, enum s3pve_code code) {
+    struct s3pve_counters counters;
+    bool general = strcmp(operation, "check") == 0 || strcmp(operation, "readdir") == 0;
+
+    if (code == S3PVE_E_NO_BUCKET || code == S3PVE_E_DENIED)
+        return general;
+    if (code != S3PVE_E_IO && code != S3PVE_E_TIMEOUT)
+        return false;
+    s3pve_client_counters(files->client, &counters);
+    return general || counters.last_ok_s < counters.last_fail_s;
 }
 
 int files_fail(
     struct s3pve_files *files, const char *operation, const char *key, const struct s3pve_error *err
 ) {
     const char *name = key && *key ? key : "the bucket";
+    bool offline = means_offline(files, operation, err->code);
 
     client_log(
         files->client,
@@ -83,7 +93,7 @@ int files_fail(
             name,
             err->message
         );
-    if (means_offline(err->code))
+    if (offline)
         files->online = false;
     return to_errno(err->code);
 }
@@ -108,7 +118,7 @@ struct node *files_node(struct s3pve_files *files, uint64_t ino) {
 int files_dir(struct s3pve_files *files, uint64_t ino, struct node **ret_dir) {
     struct node *dir = files_node(files, ino);
 
-    if (!dir || (!dir->parent && dir != files->tree.root))
+    if (!dir || !tree_is_linked(&files->tree, dir))
         return -ENOENT;
     if (!dir->is_dir)
         return -ENOTDIR;
@@ -269,28 +279,31 @@ _public_ void s3pve_files_expire(struct s3pve_files *files) {
 
 /* ---------------------------------------------------------------- after a crash */
 
+/* Return: 0, or -1 when it makes no sense to go on. */
+static int sweep_below(struct s3pve_files *files, const char *dir, const struct s3pve_call *call) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    char prefix[64];
+    unsigned n = 0;
+    int rc;
+
+    snprintf(prefix, sizeof(prefix), "%s/", dir);
+    rc = s3pve_upload_sweep(files->client, prefix, ORPHAN_S, &n, call, &err);
+    if (rc < 0)
+        client_log(
+            files->client, S3PVE_LOG_WARNING, "sweep", prefix, "old uploads stay: %s", err.message
+        );
+    else if (n)
+        client_log(files->client, S3PVE_LOG_INFO, "sweep", prefix, "%u old uploads aborted", n);
+    return rc;
+}
+
 static void sweep(struct s3pve_files *files, const struct s3pve_call *call) {
     const char *dir;
 
     for (size_t i = 0; (dir = name_expected_dir(i)); i++) {
-        struct s3pve_error err = S3PVE_ERROR_INIT;
-        char prefix[64];
-        unsigned n = 0;
-
-        if (strcmp(dir, "images") == 0) /* virtual disks are not ours to judge */
-            continue;
-        snprintf(prefix, sizeof(prefix), "%s/", dir);
-        if (s3pve_upload_sweep(files->client, prefix, ORPHAN_S, &n, call, &err) < 0)
-            client_log(
-                files->client,
-                S3PVE_LOG_WARNING,
-                "sweep",
-                prefix,
-                "old uploads stay: %s",
-                err.message
-            );
-        else if (n)
-            client_log(files->client, S3PVE_LOG_INFO, "sweep", prefix, "%u old uploads aborted", n);
+        /* virtual disks are not ours to judge, and the lower level is part of the upper */
+        if (strcmp(dir, "images") != 0 && !strchr(dir, '/') && sweep_below(files, dir, call) < 0)
+            return;
     }
 }
 
@@ -304,7 +317,7 @@ _public_ int s3pve_files_recover(
     sweep(files, call);
     if (n_left)
         return error_set(
-            err, S3PVE_E_IO, "%u uploads of an earlier run could not be aborted yet", n_left
+            err, S3PVE_E_IO, "uploads of an earlier run could not be aborted yet (%u tried)", n_left
         );
     return 0;
 }

@@ -137,25 +137,23 @@ static bool has_ours_below(const struct node *node) {
     return false;
 }
 
-static void remove_all(struct s3pve_files *files, struct node *node) {
-    while (node->children)
-        remove_all(files, node->children);
-    tree_unlink(&files->tree, node);
-}
-
 static void merge_object(struct listing *listing, struct node *node, const struct found *found) {
     struct s3pve_files *files = listing->files;
-    bool same =
-        node->is_published && strcmp(node->etag, found->etag) == 0 && node->size == found->size;
 
-    if (!same && node->is_published) {
+    if (tree_is_listed_as(node, found->size, found->etag)) {
+        node->mtime_s = node->mtime_is_set ? node->mtime_s : found->mtime_s;
+        return;
+    }
+    if (node->is_published) {
         tell_kernel(listing, found->name, node->ino);
         /* who has it open keeps the old inode, so that pages of two versions never meet (M4) */
         if (node->n_pins > 0)
             node = tree_replace(&files->tree, node);
     }
-    if (node)
-        tree_set_object(node, found->size, found->mtime_s, found->etag);
+    if (!node)
+        return;
+    node->is_ours = false;
+    tree_set_object(node, found->size, found->mtime_s, found->etag);
 }
 
 static void merge_one(struct listing *listing, const struct found *found) {
@@ -167,7 +165,7 @@ static void merge_one(struct listing *listing, const struct found *found) {
         return;
     if (node && node->is_dir != is_dir && !is_ours(node, dir) && !has_ours_below(node)) {
         tell_kernel(listing, found->name, node->ino);
-        remove_all(files, node);
+        tree_unlink(&files->tree, node);
         node = NULL;
     }
     if (!node)
@@ -200,7 +198,7 @@ static void drop_missing(struct listing *listing) {
             bsearch(&key, listing->found, listing->n_found, sizeof(key), by_name))
             continue;
         tell_kernel(listing, node->name, node->ino);
-        remove_all(listing->files, node);
+        tree_unlink(&listing->files->tree, node);
     }
 }
 
@@ -253,7 +251,7 @@ static void listing_run(void *arg) {
 
     pthread_mutex_lock(&files->lock);
     ino = dir->ino;
-    if (rc == 0)
+    if (rc == 0 && tree_is_linked(&files->tree, dir))
         merge(listing);
     else
         dir->tried_ms = clock_monotonic_ms();
@@ -354,7 +352,7 @@ int listing_refresh(struct s3pve_files *files, struct node *dir) {
         rc = refresh_once(files, dir);
     if (rc < 0)
         return rc;
-    if (!dir->parent && dir != files->tree.root)
+    if (!tree_is_linked(&files->tree, dir))
         return -ENOENT;
     return dir->was_listed || dir->is_local ? 0 : -EIO;
 }

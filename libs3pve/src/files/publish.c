@@ -68,6 +68,7 @@ struct node *node_set_published(
     node = fresh ? fresh : node;
     tree_set_object(node, size, mtime_s ? mtime_s : clock_wall_s(), etag);
     node->mtime_is_set = mtime_s != 0;
+    node->is_ours = true;
     tree_touch(node);
     return node;
 }

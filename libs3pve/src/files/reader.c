@@ -198,6 +198,8 @@ static int stale(struct reader *reader, const struct object *object) {
     pthread_mutex_lock(&files->lock);
     if (reader->node->parent)
         reader->node->parent->listed_ms = INT64_MIN / 2;
+    if (reader_is_current(reader))
+        tree_doubt(reader->node);
     pthread_mutex_unlock(&files->lock);
     client_log(files->client, S3PVE_LOG_WARNING, "read", object->key, "replaced while it was open");
     return repin(reader, object);

@@ -167,8 +167,13 @@ static int parse(char *text, char **ret_key, char **ret_id) {
     return 0;
 }
 
-/* Return: 0 when it is dealt with and its file removed, -1 when it has to stay. */
-static int abort_one(struct s3pve_files *files, int folder, const char *name) {
+enum abort_outcome {
+    ABORT_DONE,  /* it is dealt with and its file removed */
+    ABORT_STAYS, /* not now */
+    ABORT_DEAD,  /* nor would any other be */
+};
+
+static enum abort_outcome abort_one(struct s3pve_files *files, int folder, const char *name) {
     _cleanup_(close_fd) int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_call call = {.timeout_ms = READ_MS, .cancel = &files->closing};
@@ -176,23 +181,24 @@ static int abort_one(struct s3pve_files *files, int folder, const char *name) {
     ssize_t len = fd < 0 ? -1 : read(fd, text, RECORD_MAX);
 
     if (len < 0)
-        return -1;
+        return ABORT_STAYS;
     text[len] = '\0';
     if (parse(text, &key, &id) == 0) {
         if (s3pve_upload_abort_id(files->client, key, id, &call, &err) < 0 &&
             err.code != S3PVE_E_NOT_FOUND) {
             if (err.code != S3PVE_E_CANCELLED)
                 files_fail(files, "abort", key, &err);
-            return -1;
+            return err.code == S3PVE_E_DENIED ? ABORT_STAYS : ABORT_DEAD;
         }
         client_log(files->client, S3PVE_LOG_INFO, "abort", key, "left-over upload aborted");
     }
-    return unlinkat(folder, name, 0);
+    return unlinkat(folder, name, 0) < 0 ? ABORT_STAYS : ABORT_DONE;
 }
 
 unsigned records_abort_left(struct s3pve_files *files) {
     int folder = open_folder(files);
     _cleanup_(close_dir) DIR *dir = folder < 0 ? NULL : fdopendir(folder);
+    enum abort_outcome outcome = ABORT_DONE;
     struct dirent *entry;
     unsigned n_left = 0;
 
@@ -201,10 +207,11 @@ unsigned records_abort_left(struct s3pve_files *files) {
             close(folder);
         return 0;
     }
-    while ((entry = readdir(dir))) {
+    while (outcome != ABORT_DEAD && (entry = readdir(dir))) {
         if (entry->d_name[0] == '.' || is_live(&files->records, entry->d_name))
             continue;
-        n_left += abort_one(files, folder, entry->d_name) < 0;
+        outcome = abort_one(files, folder, entry->d_name);
+        n_left += outcome != ABORT_DONE;
     }
     return n_left;
 }

@@ -40,7 +40,8 @@ int record_new(
  * with later.  Frees; NULL is fine.  Returns NULL. */
 struct record *record_end(struct s3pve_files *files, struct record *record, bool settled);
 
-/* Abort every recorded upload that is not live.  Return: how many could not be aborted. */
+/* Abort every recorded upload that is not live.  Stops at a store that is dead.
+ * Return: how many were tried in vain. */
 unsigned records_abort_left(struct s3pve_files *files);
 
 #endif

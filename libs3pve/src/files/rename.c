@@ -46,22 +46,29 @@ static struct stream *displace(struct rename *rn) {
     return stream;
 }
 
+/* With `lock` held.  A listing may have dropped the node in between: it saw what we did. */
+static int move_node(struct rename *rn) {
+    struct s3pve_files *files = rn->files;
+
+    if (!tree_is_linked(&files->tree, rn->to_dir) || !rn->node->parent)
+        return -ENOENT;
+    tree_add_ghost(rn->from_dir, rn->node->name);
+    if (tree_move(&files->tree, rn->node, rn->to_dir, rn->to_name) < 0)
+        return -ENOMEM;
+    tree_touch(rn->node);
+    rn->from_dir->mtime_s = rn->to_dir->mtime_s = clock_wall_s();
+    return 0;
+}
+
 /* The name moves.  Takes `lock`. */
 static int move(struct rename *rn) {
     struct s3pve_files *files = rn->files;
     struct stream *doomed;
-    int rc = 0;
+    int rc;
 
     pthread_mutex_lock(&files->lock);
     doomed = displace(rn);
-    if (!rn->node->parent)
-        rc = -ENOENT;
-    else {
-        tree_add_ghost(rn->from_dir, rn->node->name);
-        rc = tree_move(&files->tree, rn->node, rn->to_dir, rn->to_name) < 0 ? -ENOMEM : 0;
-        tree_touch(rn->node);
-        rn->from_dir->mtime_s = rn->to_dir->mtime_s = clock_wall_s();
-    }
+    rc = move_node(rn);
     pthread_mutex_unlock(&files->lock);
     if (doomed)
         entry_drop_stream(doomed);
@@ -112,40 +119,44 @@ static int copy(struct rename *rn, const struct object *object, struct s3pve_inf
     return 0;
 }
 
-/* The copy is there, and the old one could not be removed: both names have the bytes now. */
-static int show_both(struct rename *rn, const struct object *object, const char *etag) {
+/* With `lock` held: what is at the new name now is news to the tree. */
+static void add_copy(struct rename *rn, const struct object *object, const char *etag) {
+    struct s3pve_files *files = rn->files;
+    struct node *node = NULL;
+
+    if (tree_is_linked(&files->tree, rn->to_dir))
+        node = tree_add(&files->tree, rn->to_dir, rn->to_name, false);
+    if (node)
+        node_set_published(files, node, object->size, etag);
+}
+
+/* The copy is there, and the original is gone: or not, and then both names have the bytes. */
+static void copied(struct rename *rn, const struct object *object, const char *etag, bool both) {
     struct s3pve_files *files = rn->files;
     struct stream *doomed;
-    struct node *node;
 
     pthread_mutex_lock(&files->lock);
     doomed = displace(rn);
-    node = tree_add(&files->tree, rn->to_dir, rn->to_name, false);
-    if (node)
-        node_set_published(files, node, object->size, etag);
+    if (both || move_node(rn) < 0)
+        add_copy(rn, object, etag);
+    else
+        tree_set_etag(rn->node, etag); /* the same bytes: readers go on */
     pthread_mutex_unlock(&files->lock);
     if (doomed)
         entry_drop_stream(doomed);
-    return -EIO;
 }
 
 static int rename_object(struct rename *rn) {
-    struct s3pve_files *files = rn->files;
     _cleanup_(object_clear) struct object object = {0};
     struct s3pve_info info = {0};
-    int rc = object_of(files, rn->node, &object);
+    int rc = object_of(rn->files, rn->node, &object);
 
     if (rc == 0)
         rc = copy(rn, &object, &info);
     if (rc < 0)
         return rc;
-    if (entry_delete(files, "rename", rn->from_key) < 0)
-        return show_both(rn, &object, info.etag);
-    rc = move(rn);
-    if (rc == 0) {
-        LOCK_SCOPE(&files->lock);
-        tree_set_etag(rn->node, info.etag); /* the same bytes: readers go on */
-    }
+    rc = entry_delete(rn->files, "rename", rn->from_key) < 0 ? -EIO : 0;
+    copied(rn, &object, info.etag, rc < 0);
     return rc;
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "files/files.h"
@@ -41,9 +42,18 @@ int spool_open(struct s3pve_files *files, struct spool *ret_spool) {
     return 0;
 }
 
+/* A node whose disk is full does not work any more, whatever it is full of. */
+static bool has_space(const struct spool *spool) {
+    struct statvfs fs;
+
+    return fstatvfs(spool->fd, &fs) < 0 || fs.f_bavail >= fs.f_blocks / 100 * CACHE_KEEP_FREE_PCT;
+}
+
 static int charge(struct s3pve_files *files, struct spool *spool, uint64_t size) {
     uint64_t more = size > spool->charged ? size - spool->charged : 0;
 
+    if (more && !has_space(spool))
+        return -ENOSPC;
     if (atomic_fetch_add(&files->spool_bytes, more) + more > SPOOL_MAX) {
         atomic_fetch_sub(&files->spool_bytes, more);
         return -ENOSPC;

@@ -96,6 +96,7 @@ static void table_grow(struct tree *tree) {
 
 static void node_free(struct node *node) {
     tree_clear_ghosts(node);
+    free(node->list_etag);
     free(node->etag);
     free(node->name);
     free(node);
@@ -235,7 +236,13 @@ struct node *tree_add(struct tree *tree, struct node *dir, const char *name, boo
     return node;
 }
 
+bool tree_is_linked(const struct tree *tree, const struct node *node) {
+    return node->parent || node == tree->root;
+}
+
 void tree_unlink(struct tree *tree, struct node *node) {
+    while (node->children)
+        tree_unlink(tree, node->children);
     unlink_node(tree, node);
     free_if_unused(tree, node);
 }
@@ -325,7 +332,9 @@ int tree_set_object(struct node *node, uint64_t size, int64_t mtime_s, const cha
         if (!copy)
             return -1;
         free(node->etag);
+        free(node->list_etag);
         node->etag = copy;
+        node->list_etag = NULL;
         node->size = size;
         node->version++;
         node->mtime_is_set = false;
@@ -342,8 +351,30 @@ int tree_set_etag(struct node *node, const char *etag) {
     if (!copy)
         return -1;
     free(node->etag);
+    free(node->list_etag);
     node->etag = copy;
+    node->list_etag = NULL;
     return 0;
+}
+
+bool tree_is_listed_as(struct node *node, uint64_t size, const char *etag) {
+    if (!node->is_published || node->size != size)
+        return false;
+    if (strcmp(node->etag, etag) == 0)
+        return true;
+    if (!node->is_ours)
+        return false;
+    if (!node->list_etag)
+        node->list_etag = strdup(etag);
+    return node->list_etag && strcmp(node->list_etag, etag) == 0;
+}
+
+void tree_doubt(struct node *node) {
+    _free_ char *etag = steal_ptr(&node->list_etag);
+
+    node->is_ours = false;
+    if (etag)
+        tree_set_object(node, node->size, 0, etag);
 }
 
 void tree_touch(struct node *node) {

@@ -45,8 +45,10 @@ struct node {
 
     /* --- files: what the store has */
     bool is_published; /* there is an object */
+    bool is_ours;      /* ... which we put there */
     uint64_t size;
     char *etag;                /* owned; "" when the listing had none, never NULL */
+    char *list_etag;           /* owned; what listings say where that differs; NULL: nothing yet */
     unsigned version;          /* moves when the bytes change, not when the name does */
     unsigned n_readers;        /* open files that pinned a version */
     unsigned cached_version;   /* the kernel may hold pages of this one; 0: none */
@@ -86,7 +88,10 @@ struct node *tree_child(const struct tree *tree, const struct node *dir, const c
 /* A new linked node; attributes are defaults.  NULL without memory or beyond TREE_MAX. */
 struct node *tree_add(struct tree *tree, struct node *dir, const char *name, bool is_dir);
 
-/* Take its name away; a directory must have no children.  Frees it when nobody needs it. */
+/* Does it have a place?  Nothing may be added to a directory that has none. */
+bool tree_is_linked(const struct tree *tree, const struct node *node);
+
+/* Take its name away, and those of all below it.  Frees what nobody needs. */
 void tree_unlink(struct tree *tree, struct node *node);
 
 /* Give it another place; the new name must be free.  Return: 0, or -1 without memory. */
@@ -110,6 +115,13 @@ int tree_set_object(struct node *node, uint64_t size, int64_t mtime_s, const cha
 
 /* The same bytes have another ETag now, as a copy does. */
 int tree_set_etag(struct node *node, const char *etag);
+
+/* A listing says @etag and @size: is that what we know already?  Some stores list another ETag than
+ * they answer a PUT with, so the first one seen after our own change is taken for it; should it be
+ * another's version after all, reading finds out (tree_doubt). */
+bool tree_is_listed_as(struct node *node, uint64_t size, const char *etag);
+/* The store does not have what we know: take the listing's word from now on. */
+void tree_doubt(struct node *node);
 
 /* We changed this node, or removed that name: T1 and T2. */
 void tree_touch(struct node *node);
