@@ -234,6 +234,7 @@ static void setup_link(struct http *http, struct wire *wire) {
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(e, CURLOPT_PROXY, http->proxy ? http->proxy : "");
+    curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* they are not the store's */
     curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 30L);
@@ -306,6 +307,16 @@ static int http_start(void *ctx, struct transfer *t) {
     return 0;
 }
 
+/* Of what a proxy says to CONNECT only this tells us something: it is about our password, where any
+ * other status would be taken for the store's. */
+static void note_proxy(CURL *easy, struct transfer *t) {
+    long status = 0;
+
+    curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &status);
+    if (!t->status && status == 407)
+        t->status = 407;
+}
+
 static struct transfer *finished(struct http *http) {
     CURLMsg *msg;
     int n_left;
@@ -325,6 +336,8 @@ static struct transfer *finished(struct http *http) {
         t->reused = n_connects == 0;
         t->first_byte_ms = (unsigned)(first_us / 1000);
         t->failure = failure_of(msg->data.result, t->reused, t->status != 0);
+        if (t->failure != HTTP_FINE)
+            note_proxy(msg->easy_handle, t);
         if (t->failure != HTTP_FINE)
             snprintf(
                 t->detail,

@@ -188,6 +188,7 @@ static bool is_answered(const struct outcome *o) {
     case 403:
     case 404:
     case 405:
+    case 407: /* the proxy's word on a tunnel, which then fails */
     case 411:
     case 412:
     case 413:
