@@ -64,7 +64,7 @@ for my $case (@usage) {
     my ($what, $args, $text) = @$case;
     my ($status, $out, $err) = run(@$args);
 
-    is($status, $what =~ /missing conf/ ? 3 : 2, "$what: status");
+    is($status, 2, "$what: status");
     is($out, '', "$what: nothing on standard output");
     like($err, qr/^(?:s3pve: |\{)[^\n]*\n\z/, "$what: one line");
     like($err, $text, "$what: says so");

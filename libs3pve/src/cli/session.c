@@ -10,6 +10,8 @@
 #include "cli/out.h"
 #include "cli/progress.h"
 
+#define TROUBLE_ATTEMPTS 4 /* from here on it is more than a hiccup */
+
 static const char *level_name(enum s3pve_log_level level) {
     static const char *const names[] = {"error", "warning", "info", "debug"};
 
@@ -32,15 +34,17 @@ static void log_json(const struct s3pve_log_record *record) {
 }
 
 static void log_line(const struct s3pve_log_record *record) {
-    fprintf(stderr, "s3pve: %s: %s", level_name(record->level), record->operation);
-    if (record->key[0]) {
-        fputc(' ', stderr);
+    size_t len = strlen(record->operation);
+    bool told =
+        strncmp(record->message, record->operation, len) == 0 && record->message[len] == ' ';
+
+    fprintf(stderr, "s3pve: %s: ", level_name(record->level));
+    if (!told) { /* a failure names both itself */
+        fprintf(stderr, "%s ", record->operation);
         out_name(stderr, record->key);
+        fputs(record->key[0] ? ": " : "", stderr);
     }
-    if (record->message[0]) {
-        fputs(": ", stderr);
-        out_name(stderr, record->message);
-    }
+    out_name(stderr, record->message);
     if (record->http_status)
         fprintf(stderr, "  status=%d", record->http_status);
     if (record->s3_code[0])
@@ -52,10 +56,23 @@ static void log_line(const struct s3pve_log_record *record) {
     fputc('\n', stderr);
 }
 
+/* Unasked: what the library wants to be known (failed requests are told by the command), and, to
+ * somebody who waits at a terminal, trouble that lasts. */
+static bool wants(const struct options *options, const struct s3pve_log_record *record) {
+    if (options->verbose)
+        return record->level != S3PVE_LOG_DEBUG || options->verbose > 1;
+    if (options->quiet)
+        return false;
+    if (record->level <= S3PVE_LOG_WARNING)
+        return record->attempt == 0;
+    return record->level == S3PVE_LOG_INFO && record->attempt >= TROUBLE_ATTEMPTS &&
+           !options->json && isatty(STDERR_FILENO);
+}
+
 static void on_log(void *ctx, const struct s3pve_log_record *record) {
     const struct options *options = ctx;
 
-    if (record->level == S3PVE_LOG_DEBUG && options->verbose < 2)
+    if (!wants(options, record))
         return;
     flockfile(stderr);
     progress_clear();
@@ -152,7 +169,7 @@ static int configure(struct cli *cli, struct s3pve_error *err) {
     if (options->storage && storage_configure(cli->config, options->storage, err) < 0)
         return -1;
     if (file && file[0] && s3pve_config_read_file(cli->config, file, err) < 0)
-        return -1;
+        return err->code = S3PVE_E_INVALID, -1;
     for (unsigned i = 0; i < options->n_settings; i++) {
         if (apply_option(cli->config, options->settings[i].name, options->settings[i].value, err) <
             0)
@@ -167,7 +184,9 @@ int session_open(struct cli *cli, struct s3pve_error *err) {
         return fail(err, S3PVE_E_NOMEM, "out of memory");
     if (configure(cli, err) < 0)
         return -1;
-    return s3pve_client_open(
-        cli->config, cli->options.verbose ? on_log : NULL, &cli->options, &cli->client, err
-    );
+    if (s3pve_client_open(cli->config, on_log, &cli->options, &cli->client, err) == 0)
+        return 0;
+    if (err->code == S3PVE_E_NOT_FOUND) /* a file that is named and missing: no answer of a store */
+        err->code = S3PVE_E_INVALID;
+    return -1;
 }
