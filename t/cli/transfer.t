@@ -184,6 +184,11 @@ for my $which (qw(fakes3 rgw)) {
     my $caps = decode_json(($run->('probe', '--json'))[1]);
     is($caps->{range}, 'yes', "$which: probe sees ranges") or diag(explain($caps));
     like(($run->('probe'))[1], qr/read ranges +yes/, '... and says so in words');
+    is(
+        scalar(my @kept = glob("$dir/state/s3pve/probe-*")), $which eq 'fakes3' ? 1 : 2,
+        '... and keeps it'
+    );
+    is(($run->({ stdin => 'x' }, 'put', '-', 'probed', '--if-absent'))[0], 0, '... for later runs');
 }
 
 is(

@@ -47,6 +47,10 @@ DEFINE_CLEANUP(struct s3pve_list *, s3pve_list_close)
 /* session.c: settings from everywhere, in the manual's order, and a client for them. */
 int session_open(struct cli *cli, struct s3pve_error *err);
 
+/* caps.c: what an earlier probe of this bucket found out, and how it is kept. */
+void caps_use(struct cli *cli);
+void caps_keep(struct cli *cli, const struct s3pve_caps *caps);
+
 /* storage.c: what the node's daemon and plugin know of a storage. */
 int storage_configure(struct s3pve_config *config, const char *id, struct s3pve_error *err);
 /* One request to its daemon.  @ret_answer: malloc()ed JSON line.  NOT_FOUND: no daemon runs. */

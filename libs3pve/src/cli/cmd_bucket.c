@@ -50,6 +50,7 @@ int cmd_probe(struct cli *cli, int n, char **args, struct s3pve_error *err) {
 
     if (s3pve_probe(cli->client, &caps, &cli->call, err) < 0)
         return -1;
+    caps_keep(cli, &caps);
     if (!cli->options.json) {
         probe_words(&caps);
         return 0;

@@ -184,8 +184,10 @@ int session_open(struct cli *cli, struct s3pve_error *err) {
         return fail(err, S3PVE_E_NOMEM, "out of memory");
     if (configure(cli, err) < 0)
         return -1;
-    if (s3pve_client_open(cli->config, on_log, &cli->options, &cli->client, err) == 0)
+    if (s3pve_client_open(cli->config, on_log, &cli->options, &cli->client, err) == 0) {
+        caps_use(cli);
         return 0;
+    }
     if (err->code == S3PVE_E_NOT_FOUND) /* a file that is named and missing: no answer of a store */
         err->code = S3PVE_E_INVALID;
     return -1;

@@ -35,11 +35,11 @@ static int base_folder(struct buf *path) {
     return buf_printf(path, "%s/.local/state", home);
 }
 
-static int make_folders(char *path) {
+static int make_folders(char *path, struct s3pve_error *err) {
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
-            return -1;
+            return fail_errno(err, "%s", path);
         *slash = '/';
     }
     return 0;
@@ -52,8 +52,6 @@ static int set_path(struct state *state, const char *kind, struct s3pve_error *e
         buf_printf(&path, "/s3pve/%s-%016llx", kind, hash(state->identity)) < 0)
         return fail(err, S3PVE_E_IO, "the path of the state folder is too long");
     strcpy(state->path, buf_text(&path));
-    if (make_folders(state->path) < 0)
-        return fail_errno(err, "%s", state->path);
     return 0;
 }
 
@@ -75,8 +73,8 @@ static void read_value(struct state *state) {
         snprintf(state->value, sizeof(state->value), "%.*s", (int)(end - value), value);
 }
 
-static int open_locked(struct state *state, struct s3pve_error *err) {
-    int fd = open(state->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+static int open_locked(struct state *state, int flags, struct s3pve_error *err) {
+    int fd = open(state->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
 
     if (fd < 0)
         return fail_errno(err, "%s", state->path);
@@ -88,18 +86,30 @@ static int open_locked(struct state *state, struct s3pve_error *err) {
     return 0;
 }
 
-int state_open(struct state *state, const char *kind, json_t *identity, struct s3pve_error *err) {
+/* @flags: O_CREAT, or 0 to take only what is there. */
+static int take(
+    struct state *state, const char *kind, json_t *identity, int flags, struct s3pve_error *err
+) {
     *state = (struct state){.fd = -1};
     state->identity = json_dumps(identity, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(identity);
     if (!state->identity)
         return fail(err, S3PVE_E_INVALID, "a name here is not UTF-8");
-    if (set_path(state, kind, err) < 0 || open_locked(state, err) < 0) {
+    if (set_path(state, kind, err) < 0 || (flags && make_folders(state->path, err) < 0) ||
+        open_locked(state, flags, err) < 0) {
         free(steal_ptr(&state->identity));
         return -1;
     }
     read_value(state);
     return 0;
+}
+
+int state_open(struct state *state, const char *kind, json_t *identity, struct s3pve_error *err) {
+    return take(state, kind, identity, O_CREAT, err);
+}
+
+int state_find(struct state *state, const char *kind, json_t *identity) {
+    return take(state, kind, identity, 0, NULL) == 0;
 }
 
 int state_save(struct state *state, const char *value, struct s3pve_error *err) {

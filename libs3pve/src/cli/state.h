@@ -22,6 +22,9 @@ struct state {
 
 /* Takes @identity over.  Return: 0, or -1 (IO; CONFLICT: another process is at it). */
 int state_open(struct state *state, const char *kind, json_t *identity, struct s3pve_error *err);
+
+/* The same, but only what is there already: 1, or 0 when nothing is (or it cannot be had now). */
+int state_find(struct state *state, const char *kind, json_t *identity);
 int state_save(struct state *state, const char *value, struct s3pve_error *err);
 void state_remove(struct state *state);
 void state_close(struct state *state);
