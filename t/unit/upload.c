@@ -18,7 +18,7 @@
 
 /* A store for one upload, with faults. */
 struct store {
-    uint64_t part[8]; /* bytes of each part as stored; index 0 unused */
+    uint64_t part[16]; /* bytes of each part as stored; index 0 unused */
     unsigned n_put, n_create, n_part, n_complete, n_abort, n_head;
     uint64_t object;                /* bytes published; UINT64_MAX while there is nothing */
     unsigned fail_part, fail_times; /* this part number is refused so often */
