@@ -285,6 +285,7 @@ int exchange_new(
         .timeout_ms = timeout_ms,
         .low_speed_s = rq->slow_answer ? COMPLETE_LOW_SPEED_S : LOW_SPEED_S,
         .no_body = strcmp(rq->method, "HEAD") == 0,
+        .once = rq->once,
         .owner = ex,
         .on_header = answer_header,
         .on_data = answer_data,

@@ -101,6 +101,8 @@ static int on_seek(void *ctx, curl_off_t offset, int origin) {
 
     if (offset != 0 || origin != SEEK_SET)
         return CURL_SEEKFUNC_CANTSEEK;
+    if (wire->transfer->once && wire->transfer->sent)
+        return CURL_SEEKFUNC_FAIL; /* libcurl would repeat it by itself */
 
     wire->at_iov = wire->at_byte = 0;
     wire->transfer->sent = 0;

@@ -44,6 +44,7 @@ struct transfer {
     unsigned timeout_ms;  /* whole exchange; 0: none */
     unsigned low_speed_s; /* seconds under LOW_SPEED_BYTES/s before giving up */
     bool no_body;         /* HEAD */
+    bool once;            /* never send the body a second time, not even over a stale connection */
     void *owner;          /* the request */
     /* called while it is polled; nonzero stops the transfer (HTTP_STOPPED) */
     int (*on_header)(struct transfer *, const char *name, const char *value); /* name lower case */
