@@ -145,6 +145,7 @@ static void a_lost_answer_is_resolved_by_reading(void) {
 
     is_int(r.rc, 0, "the object is there and ours");
     is_int(there.n_sent, 2, "... so nothing is sent again");
+    is_int(r.err.code, S3PVE_OK, "... and no error is left behind");
     r = complete_with(&not_there, &plain);
     is_int(r.rc, 0, "nothing there: sent again");
     is_int(not_there.n_sent, 3, "... after looking");

@@ -236,6 +236,7 @@ static void a_server_without_ranges_streams_all(void) {
     w->store.no_ranges = true;
     get(w, 500, 1000);
     ok(w->rc == 0 && got(w, 500, 1000), "or its middle cut out");
+    is_int(w->err.code, S3PVE_OK, "... and no error is left behind");
     world_free(w);
 
     w = world_new(100000);

@@ -115,6 +115,7 @@ static void a_lost_answer_is_resolved_by_reading(void) {
     struct result r = put_with(&ours, S3PVE_YES, &if_absent);
 
     is_int(r.rc, 0, "the object there carries our marker: it was written");
+    is_int(r.err.code, S3PVE_OK, "... and no error is left behind");
     is_str(r.info.etag, "new", "... and this is its ETag");
     is_int(ours.n_sent, 2, "... known with one HEAD");
     is_str(ours.sent[1].method, "HEAD", "... not by sending it again");

@@ -126,6 +126,7 @@ static void a_server_without_ranges_gives_what_is_small(void) {
     r = pread_with(&middle, NULL, 3, 2);
     is_int(r.rc, 0, "for another piece it is fetched whole");
     is_str(r.buf, "234", "... and sliced");
+    is_int(r.err.code, S3PVE_OK, "... and no error is left behind");
     is_int((long long)r.len, 3, "... to length");
     ok(!sent_header(&middle.sent[1], "range"), "... without asking for a range again");
     script_clear(&start);

@@ -247,12 +247,15 @@ int multipart_complete(
     struct s3pve_error *err
 ) {
     struct completion c = {.mp = mp, .options = options};
+    struct s3pve_error cause = S3PVE_ERROR_INIT; /* of a try that may yet be mended */
     int rc;
 
     span_begin(&c.span, mp->client, call, 0);
     c.has_etag = !object_etag_is_opaque(mp->client) && multipart_etag(mp, c.etag);
-    rc = complete_run(&c, err);
+    rc = complete_run(&c, &cause);
     buf_clear(&c.body);
+    if (rc < 0 && err)
+        *err = cause;
     if (rc == 0 && ret_info)
         *ret_info = c.info;
     return rc;

@@ -267,6 +267,7 @@ _public_ int s3pve_object_get_fd(
         .end = len ? offset + len : UINT64_MAX,
         .progress = progress,
     };
+    struct s3pve_error cause = S3PVE_ERROR_INIT; /* of a stretch that may yet be resumed */
 
     if (object_check_key(client, key, err) < 0)
         return -1;
@@ -274,5 +275,9 @@ _public_ int s3pve_object_get_fd(
         return error_set(err, S3PVE_E_INVALID, "GetObject %s: the range has no end", key);
     if (call)
         get.call = *call;
-    return get_run(&get, engine_has_thread(client->engine), err);
+    if (get_run(&get, engine_has_thread(client->engine), &cause) == 0)
+        return 0;
+    if (err)
+        *err = cause;
+    return -1;
 }

@@ -178,6 +178,7 @@ int object_put(
         .n_iov = n_iov,
         .options = options,
     };
+    struct s3pve_error cause = S3PVE_ERROR_INIT; /* of a try that may yet be mended */
     enum outcome_of_put outcome = PUT_AGAIN;
 
     for (size_t i = 0; i < n_iov; i++)
@@ -187,7 +188,9 @@ int object_put(
         return -1;
 
     for (int i = 0; outcome == PUT_AGAIN && i < RESOLVE_TRIES; i++)
-        outcome = put_try(&put, err);
+        outcome = put_try(&put, &cause);
+    if (outcome == PUT_FAILED && err)
+        *err = cause;
     if (outcome == PUT_AGAIN)
         return error_set(
             err, S3PVE_E_IO, "PutObject %s: %d answers were lost in a row", key, RESOLVE_TRIES

@@ -159,6 +159,7 @@ _public_ int s3pve_object_pread(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
+    struct s3pve_error cause = S3PVE_ERROR_INIT; /* of a request that need not be the last */
     struct iovec to = {.iov_base = buf, .iov_len = len};
     struct span span;
     int rc = 0;
@@ -170,11 +171,13 @@ _public_ int s3pve_object_pread(
 
     span_begin(&span, client, call, 0);
     if (len)
-        rc = pread_into(client, key, if_match, &to, offset, ret_info, &span, err);
+        rc = pread_into(client, key, if_match, &to, offset, ret_info, &span, &cause);
     else if (ret_info)
-        rc = object_head(client, key, span_call(&span), ret_info, NULL, err);
+        rc = object_head(client, key, span_call(&span), ret_info, NULL, &cause);
     if (rc == 0)
         *ret_len = to.iov_len;
+    else if (err)
+        *err = cause;
     return rc;
 }
 
