@@ -15,4 +15,16 @@ struct s3pve_config *live_config(void);
 /* A client for that bucket, which is made, below @prefix. */
 struct s3pve_client *live_client(const char *prefix);
 
+/*
+ * A client for a fake server of this test's own, which misbehaves on demand: see t/lib/fakes3 for
+ * @settings ("conditions=off ...", or ""), t/lib/FakeS3/Fault.pm for rules.  Its bucket is made,
+ * parts are 5 MiB, the timeout is 3 s.  A new one ends the last.
+ */
+struct s3pve_client *live_fake(const char *settings);
+void live_fake_rule(const char *rule);
+void live_fake_clear(void); /* no rules, no log */
+unsigned live_fake_count(const char *operation);
+unsigned live_fake_uploads(void);                         /* not completed and not aborted */
+void live_fake_zeroes(const char *key, const char *size); /* an object that takes no memory */
+
 #endif
