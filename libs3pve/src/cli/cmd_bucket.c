@@ -148,7 +148,10 @@ static int status_of_daemon(struct cli *cli, struct s3pve_error *err) {
         json_dumpf(root, stdout, JSON_COMPACT), putchar('\n');
     else
         status_words("", root);
-    return 0;
+    if (!json_is_false(json_object_get(root, "online")))
+        return 0;
+    text = json_string_value(json_object_get(root, "last_error"));
+    return fail(err, S3PVE_E_IO, "the store does not answer: %s", text && *text ? text : "?");
 }
 
 int cmd_status(struct cli *cli, int n, char **args, struct s3pve_error *err) {
