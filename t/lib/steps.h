@@ -180,7 +180,7 @@ static inline int mount_stream(
 
 /* A whole small file as text, "" when empty; errno's name in brackets on failure. */
 static inline const char *mount_read(const char *path) {
-    static char text[70000];
+    static __thread char text[70000];
     struct s3pve_file *file;
     ssize_t n = mount_open(path, O_RDONLY, &file);
 
@@ -229,7 +229,7 @@ static inline int mount_rename(const char *from, const char *to) {
 
 /* The names of a directory, sorted by nobody, with blanks between. */
 static inline const char *mount_list(const char *path) {
-    static char text[8192];
+    static __thread char text[8192];
     struct s3pve_dir *dir;
     const char *name;
     struct stat st;

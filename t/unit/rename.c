@@ -158,6 +158,19 @@ static void failing_complete(void) {
     mount_unlink(ZST);
 }
 
+static void over_an_object(void) {
+    mem3_put(DAT, "somebody's");
+    s3pve_files_expire(fs);
+    write_archive(DAT, MIB(20));
+    is_int(mount_close(file), 0, "an archive is written over an object of its first name");
+    is_str(mem3_text(DAT), "somebody's", "which stays for as long");
+    is_int(mount_rename(DAT, ZST), 0, "and is renamed");
+    ok(is_archive(ZST, MIB(20)), "its bytes are where they should be");
+    ok(!mem3_text(DAT), "and the object is gone");
+    mount_unlink(ZST);
+    ok(is_clean(), "nothing is left");
+}
+
 static void plain_objects(void) {
     uint64_t ino;
     char text[8];
@@ -262,6 +275,7 @@ int main(void) {
     forked_writer();
     not_as_foretold();
     failing_complete();
+    over_an_object();
     plain_objects();
     directories();
     local_files();

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -163,7 +164,7 @@ static struct found *list_folder(struct cache *cache, size_t *ret_n) {
             room = room ? room * 2 : 64;
         }
         found[n].mtime_s = st.st_mtime;
-        strcpy(found[n++].name, entry->d_name);
+        snprintf(found[n++].name, sizeof(found[0].name), "%s", entry->d_name);
     }
     if (dir)
         closedir(dir);

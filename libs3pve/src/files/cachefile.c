@@ -30,7 +30,7 @@ struct disk_header {
 
 _Static_assert(sizeof(struct disk_header) == HEADER_SIZE, "the header is a page");
 
-static void close_fd(int *fd) {
+static void close_fd(const int *fd) {
     if (*fd >= 0)
         close(*fd);
 }

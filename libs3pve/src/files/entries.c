@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* entries.c - names that come and go: mkdir, rmdir, unlink */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -13,11 +14,9 @@
 
 char *entry_marker_key(const struct node *dir, const char *name) {
     _free_ char *path = tree_child_path(dir, name);
-    char *key = path ? malloc(strlen(path) + 2) : NULL;
+    char *key = NULL;
 
-    if (key)
-        strcat(strcpy(key, path), "/");
-    return key;
+    return path && asprintf(&key, "%s/", path) >= 0 ? key : NULL;
 }
 
 int entry_put_marker(struct s3pve_files *files, const char *key) {

@@ -129,9 +129,11 @@ static bool is_ours(const struct node *node, const struct node *dir) {
 }
 
 /* Files being written below it exist on this node only, so far: their directory must stay. */
-static bool has_ours_below(const struct node *node) {
-    for (const struct node *child = node->children; child; child = child->sibling_next) {
-        if (child->stream || child->is_local || child->is_expected || has_ours_below(child))
+static bool has_ours_below(const struct node *top) {
+    const struct node *node = top;
+
+    while ((node = tree_next(top, node))) {
+        if (node->stream || node->is_local || node->is_expected)
             return true;
     }
     return false;
@@ -187,15 +189,19 @@ static int by_name_and_kind(const void *a, const void *b) {
     return order ? order : !!((const struct found *)a)->etag - !!((const struct found *)b)->etag;
 }
 
+static bool was_found(const struct listing *listing, const char *name) {
+    struct found key = {.name = (char *)name};
+
+    return listing->n_found &&
+           bsearch(&key, listing->found, listing->n_found, sizeof(key), by_name);
+}
+
 static void drop_missing(struct listing *listing) {
     struct node *dir = listing->dir;
 
     for (struct node *node = dir->children, *next; node; node = next) {
-        struct found key = {.name = node->name};
-
         next = node->sibling_next;
-        if (is_ours(node, dir) || has_ours_below(node) ||
-            bsearch(&key, listing->found, listing->n_found, sizeof(key), by_name))
+        if (is_ours(node, dir) || has_ours_below(node) || was_found(listing, node->name))
             continue;
         tell_kernel(listing, node->name, node->ino);
         tree_unlink(&listing->files->tree, node);
@@ -264,18 +270,6 @@ static void listing_run(void *arg) {
     notify(listing, ino);
 }
 
-static char *prefix_of(const struct node *dir) {
-    _free_ char *path = tree_path(dir);
-    char *prefix = path ? malloc(strlen(path) + 2) : NULL;
-
-    if (!prefix)
-        return NULL;
-    strcpy(prefix, path);
-    if (*path)
-        strcat(prefix, "/");
-    return prefix;
-}
-
 static int listing_start(struct s3pve_files *files, struct node *dir) {
     struct listing *listing = calloc(1, sizeof(*listing));
 
@@ -284,7 +278,7 @@ static int listing_start(struct s3pve_files *files, struct node *dir) {
     *listing = (struct listing
     ){.files = files,
       .dir = dir,
-      .prefix = prefix_of(dir),
+      .prefix = tree_prefix(dir),
       .began_ms = clock_monotonic_ms(),
       .epoch = files->epoch};
     if (!listing->prefix || pool_run(files->listers, listing_run, listing) < 0) {

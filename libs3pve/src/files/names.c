@@ -96,7 +96,7 @@ bool name_predict(const char *name, const void *head, size_t len, char ret_name[
         if (base + strlen(magics[i].suffix) >= NAME_SIZE)
             return false;
         memcpy(ret_name, name, base);
-        strcpy(ret_name + base, magics[i].suffix);
+        memcpy(ret_name + base, magics[i].suffix, strlen(magics[i].suffix) + 1);
         return true;
     }
     return false;

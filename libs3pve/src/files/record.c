@@ -21,7 +21,7 @@ struct record {
     char name[64];
 };
 
-static void close_fd(int *fd) {
+static void close_fd(const int *fd) {
     if (*fd >= 0)
         close(*fd);
 }

@@ -99,11 +99,16 @@ static int published(struct rename *rn, struct stream *stream, const struct s3pv
     return rc;
 }
 
-static int rename_held(struct rename *rn, struct stream *stream) {
+/* @replaces: an object had the old name, which the archive was to replace. */
+static int rename_held(struct rename *rn, struct stream *stream, bool replaces) {
     struct s3pve_info info;
     int rc = stream_publish_as(stream, rn->to_key, &info);
 
-    return rc < 0 ? rc : published(rn, stream, &info);
+    if (rc < 0)
+        return rc;
+    if (replaces)
+        entry_delete(rn->files, "rename", rn->from_key); /* logged; the archive is safe */
+    return published(rn, stream, &info);
 }
 
 /* ---------------------------------------------------------------- an object */
@@ -227,20 +232,23 @@ static int rename_written(struct rename *rn, struct stream *stream, bool is_publ
 static int rename_file(struct rename *rn) {
     struct s3pve_files *files = rn->files;
     struct stream *stream;
-    bool is_held, is_published;
+    bool may_hold, is_published;
     int rc;
 
     pthread_mutex_lock(&files->lock);
     stream = rn->node->stream;
     is_published = rn->node->is_published;
-    is_held = stream && !is_published && name_is_held(rn->node->name);
+    may_hold = name_is_held(rn->node->name);
     if (stream)
         stream->n_refs++;
     pthread_mutex_unlock(&files->lock);
 
     if (!stream)
         return rename_object(rn);
-    rc = is_held ? rename_held(rn, stream) : rename_written(rn, stream, is_published);
+    if (may_hold && stream_has_content(stream))
+        rc = rename_held(rn, stream, is_published);
+    else
+        rc = rename_written(rn, stream, is_published);
     stream_unref(stream);
     return rc;
 }
@@ -259,9 +267,7 @@ static int find(struct rename *rn, const char *name) {
     if (!rn->node)
         return -ENOENT;
     tree_pin(rn->node);
-    if (!rn->node->stream && !tree_child(&files->tree, rn->to_dir, rn->to_name))
-        rc = listing_refresh(files, rn->to_dir);
-    else if (rn->no_replace)
+    if (rn->no_replace || (!rn->node->stream && !tree_child(&files->tree, rn->to_dir, rn->to_name)))
         rc = listing_refresh(files, rn->to_dir);
     return rc;
 }

@@ -449,6 +449,11 @@ int stream_error(struct stream *stream) {
     return stream->failed;
 }
 
+bool stream_has_content(struct stream *stream) {
+    LOCK_SCOPE(&stream->io);
+    return stream->place != PLACE_STORED || stream->is_misplaced;
+}
+
 bool stream_is_bound(struct stream *stream) {
     LOCK_SCOPE(&stream->io);
     return stream->place == PLACE_SENT && stream->is_dirty;

@@ -77,6 +77,8 @@ ssize_t stream_read(struct stream *stream, void *buf, size_t len, uint64_t offse
 
 /* Have it published as @key: all of it, wherever it is now.  The tree is the caller's to change. */
 int stream_publish_as(struct stream *stream, const char *key, struct s3pve_info *ret_info);
+/* Has it bytes that the object has not? */
+bool stream_has_content(struct stream *stream);
 /* Must its bytes stay where they are going, so that another name is impossible for now? */
 bool stream_is_bound(struct stream *stream);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "files/names.h"
 #include "files/tree.h"
@@ -241,8 +242,15 @@ bool tree_is_linked(const struct tree *tree, const struct node *node) {
 }
 
 void tree_unlink(struct tree *tree, struct node *node) {
-    while (node->children)
-        tree_unlink(tree, node->children);
+    struct node *leaf;
+
+    while (node->children) {
+        leaf = node->children;
+        while (leaf->children)
+            leaf = leaf->children;
+        unlink_node(tree, leaf);
+        free_if_unused(tree, leaf);
+    }
     unlink_node(tree, node);
     free_if_unused(tree, node);
 }
@@ -302,25 +310,52 @@ void tree_forget(struct tree *tree, struct node *node, uint64_t n) {
     free_if_unused(tree, node);
 }
 
-static int add_path(struct buf *buf, const struct node *node) {
-    if (!node->parent)
-        return 0;
-    if (add_path(buf, node->parent) < 0 || (buf->len && buf_str(buf, "/") < 0))
-        return -1;
-    return buf_str(buf, node->name);
+static size_t path_len(const struct node *node) {
+    size_t len = 0;
+
+    for (; node->parent; node = node->parent)
+        len += strlen(node->name) + (len != 0);
+    return len;
+}
+
+/* Path, then @name after a slash, then @tail. */
+static char *make_path(const struct node *dir, const char *name, const char *tail) {
+    size_t len = path_len(dir), at = len, skip = len + (len && *name);
+    char *path = malloc(skip + strlen(name) + strlen(tail) + 1);
+
+    if (!path)
+        return NULL;
+    for (const struct node *node = dir; node->parent; node = node->parent) {
+        size_t n = strlen(node->name);
+
+        memcpy(path + at - n, node->name, n);
+        at -= n + (node->parent->parent != NULL);
+        if (node->parent->parent)
+            path[at] = '/';
+    }
+    path[len] = '/';
+    snprintf(path + skip, strlen(name) + strlen(tail) + 1, "%s%s", name, tail);
+    return path;
 }
 
 char *tree_child_path(const struct node *dir, const char *name) {
-    _cleanup_(buf_clear) struct buf buf = {0};
-
-    if (add_path(&buf, dir) < 0 || (buf.len && *name && buf_str(&buf, "/") < 0) ||
-        buf_str(&buf, name) < 0)
-        return NULL;
-    return buf_steal(&buf);
+    return make_path(dir, name, "");
 }
 
 char *tree_path(const struct node *node) {
-    return tree_child_path(node, "");
+    return make_path(node, "", "");
+}
+
+char *tree_prefix(const struct node *dir) {
+    return make_path(dir, "", dir->parent ? "/" : "");
+}
+
+struct node *tree_next(const struct node *top, const struct node *node) {
+    if (node->children)
+        return node->children;
+    while (node != top && !node->sibling_next)
+        node = node->parent;
+    return node == top ? NULL : node->sibling_next;
 }
 
 int tree_set_object(struct node *node, uint64_t size, int64_t mtime_s, const char *etag) {

@@ -110,6 +110,14 @@ char *tree_path(const struct node *node);
 /* The same for a child that need not exist. */
 char *tree_child_path(const struct node *dir, const char *name);
 
+/* The prefix of the keys in a directory: its path and a slash, "" for the root.  It is also the key
+ * of the zero-byte object that marks it. */
+char *tree_prefix(const struct node *dir);
+
+/* The node after @node among all below @top, parents first; NULL after the last.  Begin with @top.
+ */
+struct node *tree_next(const struct node *top, const struct node *node);
+
 /* What the store has in a file is now this; a new version unless the ETag is the same. */
 int tree_set_object(struct node *node, uint64_t size, int64_t mtime_s, const char *etag);
 
