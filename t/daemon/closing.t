@@ -111,6 +111,24 @@ published(
     "$open sysopen(my \$g, \$file, O_WRONLY) and die; syswrite(F, 'one'); close(F) or die"
 );
 
+# The kernel closes descriptors in the middle of execve(2), with a lock held that much of /proc
+# waits for.
+published(
+    4, 'another program becomes the writer, and what it does not need is closed', 'perl',
+    "$open open(STDOUT, '>&', \\*F) or die; exec('/bin/echo', 'one')"
+);
+@puts = puts_of(
+    'perl',
+    "$open syswrite(F, 'one'); my \$pid = fork() // die;"
+        . "if (!\$pid) { open(STDOUT, '>&', \\*F) or die; exec('/bin/echo', 'two') }"
+        . "close(F) or die; waitpid(\$pid, 0)"
+);
+is($puts[-1], 7, 'a child does so, as compressors do');
+published(
+    3, 'another program replaces the writer', 'perl',
+    "$open syswrite(F, 'one'); exec('/bin/true')"
+);
+
 dropped(
     'a writer killed at once', 'perl',
     "$open syswrite(F, 'one'); kill(KILL => \$\$); sleep(9)"

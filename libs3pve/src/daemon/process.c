@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * Only files of /proc are read that take no lock a process may hold while it waits for us: a close
- * in the middle of execve(2) holds the one that `environ` or `io` would wait for.
+ * Only files of /proc are read that take no lock a process may hold while it waits for us.  A close
+ * in the middle of execve(2) holds exec_update_lock, which `environ` and `io` wait for on all
+ * kernels, and `stat` and the links in `fd` on some (6.18).  `status`, `fdinfo` and `mountinfo` do
+ * not.
  */
 #include "daemon/process.h"
 
@@ -24,6 +26,11 @@
 static void closedirp(DIR **dir) {
     if (*dir)
         closedir(*dir);
+}
+
+static void fclosep(FILE **file) {
+    if (*file)
+        fclose(*file);
 }
 
 static void closep(const int *fd) {
@@ -90,9 +97,16 @@ static const char *word(const char *text, int n) {
     return text;
 }
 
+/* Its memory goes before its files do, so one that closes without memory is ending; one that is in
+ * execve(2) has memory, old or new. */
+static bool is_ending(pid_t tid) {
+    char text[4096];
+    return read_proc(tid, "status", text, sizeof(text)) == 0 && !strstr(text, "\nVmSize:");
+}
+
 bool process_died_of_signal(pid_t tid) {
     char text[2048];
-    if (tid <= 0 || read_proc(tid, "stat", text, sizeof(text)) < 0)
+    if (tid <= 0 || !is_ending(tid) || read_proc(tid, "stat", text, sizeof(text)) < 0)
         return false;
     /* After "(name)", which may contain anything, come the state, five numbers, the flags ... */
     const char *rest = strrchr(text, ')');
@@ -104,36 +118,46 @@ bool process_died_of_signal(pid_t tid) {
     return (flags & PROCESS_EXITING) && (code & 0x7f) != 0;
 }
 
-/* Descriptor @name of a process, by its fdinfo: open for writing, and that inode number? */
-static bool may_be(int infos, const char *name, uint64_t ino) {
+/* Descriptor @name of a process, by its fdinfo: open for writing, and that inode number?  Linux
+ * says the number since 5.14. */
+static bool may_be(int infos, const char *name, uint64_t ino, unsigned long long *ret_mount) {
     char text[512];
     unsigned long long flags = 0, number = 0;
     if (read_small(infos, name, text, sizeof(text)) < 0)
         return false;
     if (!number_after(text, "flags:", 8, &flags) || (flags & O_ACCMODE) == O_RDONLY)
         return false;
-    /* Linux says the inode number since 5.14; without it, statx() has to tell. */
-    return !number_after(text, "\nino:", 10, &number) || number == ino;
+    return number_after(text, "\nino:", 10, &number) && number == ino &&
+           number_after(text, "\nmnt_id:", 10, ret_mount);
 }
 
-/* The kernel's own idea of the file is enough: asking ours would be asking ourselves. */
-static bool is_file(pid_t pid, const char *name, dev_t dev, uint64_t ino) {
+/* Is mount number @mount, as @pid sees it, one of our device?  Another mount namespace has another
+ * number for the same mount. */
+static bool is_mount_of(pid_t pid, unsigned long long mount, dev_t dev) {
     char path[64];
-    struct statx sx;
-    snprintf(path, sizeof(path), "/proc/%d/fd/%.16s", (int)pid, name);
-    return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_INO, &sx) == 0 &&
-           makedev(sx.stx_dev_major, sx.stx_dev_minor) == dev && sx.stx_ino == ino;
+    snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)pid);
+    _cleanup_(fclosep) FILE *table = fopen(path, "re");
+    _free_ char *line = NULL;
+    size_t room = 0;
+    while (table && getline(&line, &room, table) >= 0) {
+        unsigned long long id;
+        unsigned major, minor;
+        if (sscanf(line, "%llu %*d %u:%u ", &id, &major, &minor) == 3 && id == mount)
+            return makedev(major, minor) == dev;
+    }
+    return false;
 }
 
 bool process_can_write(pid_t pid, dev_t dev, uint64_t ino) {
     char path[64];
     snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
     _cleanup_(closedirp) DIR *infos = pid > 0 ? opendir(path) : NULL;
+    unsigned long long mount = 0;
     int n = 0;
     for (struct dirent *d; infos && n < DESCRIPTORS_MAX && (d = readdir(infos)); n++) {
         if (d->d_name[0] == '.')
             continue;
-        if (may_be(dirfd(infos), d->d_name, ino) && is_file(pid, d->d_name, dev, ino))
+        if (may_be(dirfd(infos), d->d_name, ino, &mount) && is_mount_of(pid, mount, dev))
             return true;
     }
     return false;
