@@ -81,6 +81,19 @@ static int play_headers(struct transfer *t, const char *headers) {
     return 0;
 }
 
+/* Every honest server says how long its body is; "connection: close" is for the others. */
+static int play_length(struct transfer *t, const char *headers, size_t len) {
+    static const char *const others[] = {
+        "content-length:", "transfer-encoding:", "connection: close"};
+    char value[24];
+
+    for (size_t i = 0; headers && i < sizeof(others) / sizeof(others[0]); i++)
+        if (strstr(headers, others[i]))
+            return 0;
+    snprintf(value, sizeof(value), "%zu", len);
+    return t->no_body ? 0 : t->on_header(t, "content-length", value);
+}
+
 static void play(struct transfer *t, const struct answer *a) {
     size_t len = a->body ? (a->body_len ? a->body_len : strlen(a->body)) : 0;
 
@@ -94,7 +107,7 @@ static void play(struct transfer *t, const struct answer *a) {
         snprintf(t->detail, sizeof(t->detail), "scripted failure");
     if (!a->status)
         return;
-    if (play_headers(t, a->headers) < 0) {
+    if (play_length(t, a->headers, len) != 0 || play_headers(t, a->headers) < 0) {
         t->failure = HTTP_STOPPED;
         return;
     }

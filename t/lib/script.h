@@ -14,7 +14,8 @@
 struct answer {
     int status;                /* 0 with a failure: no answer */
     enum http_failure failure; /* after the headers and body below, if any */
-    const char *headers;       /* "name: value\nname: value\n", names in lower case */
+    const char *headers;       /* "name: value\nname: value\n", names in lower case; a length
+                                  is added unless they have one or say "connection: close" */
     const char *body;          /* for HEAD: not delivered */
     size_t body_len;           /* 0: strlen(body) */
     unsigned take_ms;          /* how long the exchange takes */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/request.h"
@@ -79,7 +80,37 @@ static void only_the_range_that_was_asked_for_is_taken(void) {
     }
 }
 
+/* A connection that closes may do so early; only a length or the last chunk tells. */
+static void a_body_whose_end_nobody_told_is_refused(void) {
+    static const struct answer answers[] = {
+        {.status = 200, .headers = "connection: close\netag: \"e\"\n", .body = "perhaps not al"},
+        {.status = 200, .headers = "connection: close\netag: \"e\"\n"},
+        {.status = 200, .headers = "transfer-encoding: chunked\netag: \"e\"\n", .body = "all"},
+        {.status = 200, .headers = "content-length: 3\netag: \"e\"\n", .body = "all"},
+    };
+    struct script s = {.answers = answers, .n_answers = 4};
+    struct s3pve_client *client = script_client(&s, NULL);
+
+    for (int i = 0; i < 4; i++) {
+        struct s3pve_error err = S3PVE_ERROR_INIT;
+        char *data = NULL;
+        size_t len = 0;
+
+        s3pve_object_get(client, "a", 100, &data, &len, NULL, NULL, &err);
+        is_int(
+            err.code,
+            i < 2 ? S3PVE_E_CORRUPT : S3PVE_OK,
+            "%s",
+            i < 2 ? "without length or chunks it is refused" : "with either it is taken"
+        );
+        free(data);
+    }
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
+    a_body_whose_end_nobody_told_is_refused();
     only_the_range_that_was_asked_for_is_taken();
     return done_testing();
 }

@@ -130,6 +130,8 @@ int answer_header(struct transfer *transfer, const char *name, const char *value
         copy_etag(reply->info.etag, value);
     else if (strcmp(name, "content-length") == 0)
         reply->has_content_length = parse_u64(value, &reply->content_length);
+    else if (strcmp(name, "transfer-encoding") == 0)
+        reply->chunked = strcasestr(value, "chunked") != NULL;
     else if (strcmp(name, "content-range") == 0)
         parse_content_range(reply, value);
     else if (strcmp(name, "last-modified") == 0)
@@ -241,6 +243,14 @@ static bool short_range(const struct exchange *ex) {
                : reply->has_content_length && !ex->enough && rq->received < reply->content_length;
 }
 
+/* An object that ends where the connection does: nobody can tell whether that was all (C5). */
+static bool is_endless(const struct exchange *ex) {
+    const struct reply *reply = &ex->reply;
+
+    return ex->transfer.status == 200 && ex->rq->key && strcmp(ex->rq->method, "GET") == 0 &&
+           !reply->has_content_length && !reply->has_content_range && !reply->chunked;
+}
+
 void exchange_facts(struct exchange *ex, struct outcome *ret_outcome) {
     struct transfer *t = &ex->transfer;
 
@@ -248,6 +258,8 @@ void exchange_facts(struct exchange *ex, struct outcome *ret_outcome) {
         t->failure = HTTP_FINE;
     if (t->failure == HTTP_FINE && t->status == 206 && ex->rq->range.set && !ex->started_body)
         (void)check_range(ex); /* not even one byte came */
+    if (t->failure == HTTP_FINE && is_endless(ex))
+        (void)refuse(ex, "neither length nor end was told, so it may be cut short");
     if (t->failure == HTTP_FINE && !t->no_body) {
         read_document(ex);
         if ((ex->rq->into || ex->rq->sink) && short_range(ex))

@@ -34,6 +34,7 @@ struct reply {
     uint64_t content_length;
     bool has_content_length;
     bool has_content_range;
+    bool chunked;                                 /* the body's end is marked */
     uint64_t range_start, range_end, range_total; /* end inclusive; total 0: "*" */
     char request_id[80];
     char region[64]; /* x-amz-bucket-region */
