@@ -275,6 +275,13 @@ static int put_resumable(
     return r;
 }
 
+/* Better to hear it before hours of upload than after; the store decides in the end. */
+static int check_absent(struct cli *cli, const char *key, struct s3pve_error *err) {
+    if (!cli->options.if_absent || s3pve_object_head(cli->client, key, NULL, &cli->call, NULL) < 0)
+        return 0;
+    return fail(err, S3PVE_E_CONFLICT, "%s: it exists already", key);
+}
+
 int cmd_put(struct cli *cli, int n, char **args, struct s3pve_error *err) {
     _cleanup_(source_close) struct source source = {.fd = -1};
     _free_ char *key = NULL;
@@ -283,7 +290,7 @@ int cmd_put(struct cli *cli, int n, char **args, struct s3pve_error *err) {
         return fail(err, S3PVE_E_INVALID, "--resume needs a FILE, which can be read again");
     if (make_key(args[0], n > 1 ? args[1] : NULL, &key, err) < 0)
         return -1;
-    if (source_open(&source, args[0], err) < 0)
+    if (source_open(&source, args[0], err) < 0 || check_absent(cli, key, err) < 0)
         return -1;
     return cli->options.resume ? put_resumable(cli, key, &source, err)
                                : put_once(cli, key, &source, err);
