@@ -136,7 +136,10 @@ static void harden(void) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    mallopt(M_ARENA_MAX, 4); /* threads are many, cores may be too: bound what fragments */
+
+    /* Threads pass large buffers on to each other: with an arena each, reading took half as much
+     * memory again and a fifth more CPU time. */
+    mallopt(M_ARENA_MAX, 1);
 }
 
 /* Signals are read, in the main thread; all others are born with them blocked. */
