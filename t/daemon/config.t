@@ -37,6 +37,7 @@ my sub refused_setting ($name, $value, $like) {
 
 refused_setting('storage', 'other', qr/config: is for storage 'other'/);
 refused_setting('storage', [], qr/'storage' is not a name/);
+refused_setting('storage', 'store1' . 'x' x 80, qr/config: is for storage 'store1xx/);
 refused_setting('mountpoint', undef, qr/'mountpoint'.* needed/);
 refused_setting('mountpoint', 'mnt/pve', qr/'mountpoint' is not an absolute path/);
 refused_setting('mountpoint', '/mnt/../etc', qr/'mountpoint' is not an absolute path/);
@@ -80,7 +81,7 @@ my $s3pved = build() . '/s3pved';
 is((run_cmd($s3pved))[0], 2, 'no storage id is bad usage');
 is((run_cmd($s3pved, 'a', 'b'))[0], 2, 'two are too many');
 is((run_cmd($s3pved, '../etc'))[0], 2, 'a storage id is no path');
-is((run_cmd($s3pved, 'x' x 200))[0], 2, 'nor longer than a unit name can be');
+is((run_cmd($s3pved, 'x' x 81))[0], 2, 'nor longer than a socket allows');
 is((run_cmd($s3pved, 'store1', '--colour'))[0], 2, 'an unknown option is bad usage');
 like((run_cmd($s3pved, '--version'))[1], qr/^s3pved \d+\.\d+/, 'it knows its version');
 

@@ -93,4 +93,13 @@ ok($daemon->start(), '... also after a crash') or diag($daemon->output());
 is(scalar($daemon->mounts()), 1, '... without a pile of dead mounts');
 is($daemon->stop(), 0, '... and left again');
 
+my $long = 'l' . 'o' x 98 . 'ng';
+$daemon->{name} = substr($long, 0, 47) . '-' . '0123456789abcdef' x 2;
+$daemon->configure(storage => $long);
+ok($daemon->start(), 'a storage id longer than paths allow has another name in them')
+    or diag($daemon->output());
+is($daemon->ask('ping')->{storage}, $long, '... and is still itself');
+is($daemon->stop(), 0, '... to its end');
+ok(!-e "$daemon->{run}/control.sock", 'the socket goes with the daemon');
+
 done_testing();

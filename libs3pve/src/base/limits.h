@@ -124,7 +124,11 @@
 #define NOTIFY_MAX 1000        /* names told to the kernel after one listing; it finds the rest */
 
 /* --- the daemon */
-#define STOREID_MAX 128             /* characters of a storage id: it names a unit and a folder */
+#define NAME_OF_STORAGE                                                                            \
+    80 /* bytes of a storage's name in paths: a socket's path is at most 107                       \
+        */
+#define NAME_OF_STORAGE_KEPT                                                                       \
+    47 /* ... of a longer storage id before "-" and a hash, see DESIGN.md 8 */
 #define CONFIG_FILE_MAX KIB(256)    /* bytes of the daemon's configuration; real ones are 1 KiB */
 #define STORAGE_CFG_MAX MIB(1)      /* pmxcfs keeps no larger file */
 #define VIRTUAL_SIZE (GIB(1) << 20) /* 1 PiB: what a storage without a quota shows as its size */

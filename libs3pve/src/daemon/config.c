@@ -15,9 +15,9 @@
 
 DEFINE_CLEANUP(struct s3pve_config *, s3pve_config_free)
 
-bool config_is_storeid(const char *text) {
+bool config_is_name(const char *text) {
     size_t len = strlen(text);
-    if (len < 2 || len > STOREID_MAX || !isalpha((unsigned char)text[0]))
+    if (len < 2 || len > NAME_OF_STORAGE || !isalpha((unsigned char)text[0]))
         return false;
     for (const char *c = text; *c; c++) {
         if (!isalnum((unsigned char)*c) && !strchr("-_.", *c))
@@ -182,22 +182,30 @@ static bool is_below(const char *path, const char *dir) {
     return path && strncmp(path, dir, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
-static int check(const struct config *config, const char *storage, struct s3pve_error *err) {
+/* Who makes the name, and how, is the plugin's business; this is to notice a file of another. */
+static bool is_name_of(const char *name, const char *storage) {
+    if (strlen(storage) <= NAME_OF_STORAGE)
+        return strcmp(name, storage) == 0;
+    return strlen(name) == NAME_OF_STORAGE && name[NAME_OF_STORAGE_KEPT] == '-' &&
+           strncmp(name, storage, NAME_OF_STORAGE_KEPT) == 0;
+}
+
+static int check(const struct config *config, const char *name, struct s3pve_error *err) {
     if (!config->storage || !config->mountpoint || !config->state_dir)
         return fail(err, S3PVE_E_INVALID, "'storage', 'mountpoint' and 'state-dir' are needed");
-    if (strcmp(config->storage, storage) != 0)
+    if (!is_name_of(name, config->storage))
         return fail(err, S3PVE_E_INVALID, "is for storage '%s'", config->storage);
     /* The daemon would wait for itself. */
     if (is_below(config->state_dir, config->mountpoint) ||
         is_below(config->cache_dir, config->mountpoint))
         return fail(err, S3PVE_E_INVALID, "'state-dir' or 'cache-dir' is below 'mountpoint'");
-    if (s3pve_config_set(config->client, "storage", storage, err) < 0)
+    if (s3pve_config_set(config->client, "storage", config->storage, err) < 0)
         return -1;
     return s3pve_config_check(config->client, err);
 }
 
 static int parse(
-    json_t *root, const char *storage, struct config *config, struct s3pve_error *err
+    json_t *root, const char *storage_name, struct config *config, struct s3pve_error *err
 ) {
     const char *name;
     json_t *value;
@@ -207,11 +215,11 @@ static int parse(
         if (!json_is_null(value) && take_setting(config, name, value, err) < 0)
             return -1;
     }
-    return check(config, storage, err);
+    return check(config, storage_name, err);
 }
 
 int config_load(
-    const char *path, const char *storage, struct config **ret_config, struct s3pve_error *err
+    const char *path, const char *storage_name, struct config **ret_config, struct s3pve_error *err
 ) {
     _free_ char *text = NULL;
     size_t len = 0;
@@ -228,7 +236,7 @@ int config_load(
         return fail(err, S3PVE_E_NOMEM, "out of memory");
 
     struct s3pve_error why = S3PVE_ERROR_INIT;
-    if (parse(root, storage, config, &why) < 0)
+    if (parse(root, storage_name, config, &why) < 0)
         return fail(err, why.code, "%s: %s", path, why.message);
     *ret_config = steal_ptr(&config);
     return 0;

@@ -16,19 +16,19 @@ struct config {
     struct s3pve_config *client; /* complete and checked */
 };
 
-/** config_is_storeid() - a storage id as Proxmox VE allows it, and short enough for us */
-bool config_is_storeid(const char *text);
+/** config_is_name() - what may stand for a storage in paths and units, see DESIGN.md section 8 */
+bool config_is_name(const char *text);
 
 /**
  * config_load() - read and check the file
- * @storage: whose configuration it has to be
+ * @name: of the storage whose configuration it has to be
  *
  * The file must be a regular one of ours that nobody else can write.
  *
  * Return: 0, or -1 (INVALID, IO) with a message that names the file and the setting.
  */
 int config_load(
-    const char *path, const char *storage, struct config **ret_config, struct s3pve_error *err
+    const char *path, const char *name, struct config **ret_config, struct s3pve_error *err
 );
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free)

@@ -234,6 +234,15 @@ int control_open(struct daemon *daemon, struct control **ret_control, struct s3p
     return r;
 }
 
+/* The storage's lock is still ours, so it cannot be the next daemon's. */
+static void unlink_socket(const char *dir) {
+    int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0)
+        return;
+    unlinkat(dir_fd, SOCKET_NAME, 0);
+    close(dir_fd);
+}
+
 static void wait_for_clients(struct control *control) {
     LOCK_SCOPE(&control->lock);
     while (control->n_clients > 0)
@@ -248,8 +257,10 @@ struct control *control_close(struct control *control) {
     if (control->accepting)
         pthread_join(control->acceptor, NULL);
     wait_for_clients(control);
-    if (control->listen_fd >= 0)
+    if (control->listen_fd >= 0) {
+        unlink_socket(control->daemon->options.run_dir);
         close(control->listen_fd);
+    }
     if (control->stop_fd >= 0)
         close(control->stop_fd);
     pthread_cond_destroy(&control->fewer);

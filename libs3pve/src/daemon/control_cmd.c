@@ -33,7 +33,7 @@ static void add_number(json_t *object, const char *name, uint64_t number) {
 static void add_identity(json_t *answer, struct daemon *daemon) {
     add(answer, "version", json_string(s3pve_version()));
     add_number(answer, "pid", (uint64_t)getpid());
-    add(answer, "storage", json_string(daemon->options.storage));
+    add(answer, "storage", json_string(daemon->storage));
     add_number(answer, "uptime_s", (uint64_t)(clock_monotonic_ms() - daemon->started_ms) / 1000);
 }
 

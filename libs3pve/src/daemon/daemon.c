@@ -101,7 +101,7 @@ static void *watch(void *arg) {
     struct daemon *daemon = arg;
     enum watch_state before = WATCH_UNKNOWN;
     while (sleep_ms(daemon, daemon->options.watch_ms)) {
-        enum watch_state now = watch_file(daemon->options.storage_cfg, daemon->options.storage);
+        enum watch_state now = watch_file(daemon->options.storage_cfg, daemon->storage);
         bool unwanted = now > WATCH_WANTED && now == before;
         before = now;
         if (!unwanted)
@@ -180,11 +180,11 @@ static int open_files(struct daemon *daemon, struct s3pve_error *err) {
 static int open_mount(struct daemon *daemon, struct s3pve_error *err) {
     char source[160];
     _free_ char *mountpoint = NULL;
-    session_source(daemon->options.storage, source);
+    session_source(daemon->options.name, source);
     if (mountpoint_prepare(daemon->config->mountpoint, source, &mountpoint, err) < 0)
         return -1;
     struct session_options options = {
-        .storage = daemon->options.storage,
+        .name = daemon->options.name,
         .mountpoint = mountpoint,
         .files = daemon->files,
         .ended_fd = daemon->wake_fd,
@@ -207,8 +207,11 @@ int daemon_open(
 
     if (daemon->wake_fd < 0)
         return fail_errno(err, "eventfd");
-    if (config_load(options->config_path, options->storage, &daemon->config, err) < 0)
+    if (config_load(options->config_path, options->name, &daemon->config, err) < 0)
         return -1;
+    daemon->storage = strdup(daemon->config->storage);
+    if (!daemon->storage)
+        return fail(err, S3PVE_E_NOMEM, "out of memory");
     if (lock_storage(daemon, err) < 0 || open_files(daemon, err) < 0 ||
         open_mount(daemon, err) < 0 || control_open(daemon, &daemon->control, err) < 0 ||
         start_threads(daemon, err) < 0)
@@ -227,13 +230,14 @@ int daemon_reload(struct daemon *daemon, struct s3pve_error *err) {
     const struct daemon_options *options = &daemon->options;
     _cleanup_(config_freep) struct config *config = NULL;
     LOCK_SCOPE(&daemon->lock);
-    if (config_load(options->config_path, options->storage, &config, err) < 0 ||
+    if (config_load(options->config_path, options->name, &config, err) < 0 ||
         s3pve_client_reconfigure(daemon->client, config->client, err) < 0)
         return -1;
     s3pve_files_set_limits(daemon->files, config->cache_size, config->quota);
 
     const struct config *now = daemon->config;
-    bool restart = !same_text(config->mountpoint, now->mountpoint) ||
+    bool restart = !same_text(config->storage, now->storage) ||
+                   !same_text(config->mountpoint, now->mountpoint) ||
                    !same_text(config->state_dir, now->state_dir) ||
                    !same_text(config->cache_dir, now->cache_dir);
     if (!restart) {
@@ -271,6 +275,7 @@ struct daemon *daemon_close(struct daemon *daemon) {
     s3pve_files_close(daemon->files);
     s3pve_client_close(daemon->client);
     config_free(daemon->config);
+    free(daemon->storage);
     if (daemon->wake_fd >= 0)
         close(daemon->wake_fd);
     if (daemon->lock_fd >= 0)

@@ -17,7 +17,7 @@
 #include "s3pve.h"
 
 struct daemon_options {
-    const char *storage;
+    const char *name;    /* the storage's in paths */
     const char *run_dir; /* lock, socket, configuration */
     const char *config_path;
     const char *storage_cfg; /* where to look whether the storage is still wanted */
@@ -28,6 +28,7 @@ struct daemon_options {
 struct daemon {
     struct daemon_options options; /* borrowed strings */
     int64_t started_ms;            /* monotonic */
+    char *storage;                 /* owned; its id */
     int lock_fd;
     int wake_fd;                 /* an eventfd: .stop is set, or the mount is gone */
     int stop;                    /* atomic; also what cancels calls in the background */

@@ -77,8 +77,8 @@ static void fuse_says(enum fuse_log_level level, const char *fmt, va_list args) 
     log_say(ours, "fuse", "%s", text);
 }
 
-void session_source(const char *storage, char *text) {
-    snprintf(text, 160, "s3pve:%s", storage);
+void session_source(const char *name, char *text) {
+    snprintf(text, 160, "s3pve:%s", name);
 }
 
 static struct session *session_free(struct session *session) {
@@ -119,7 +119,7 @@ static int mount_it(
     struct session *session, const struct session_options *options, struct s3pve_error *err
 ) {
     char source[160], mount_options[256];
-    session_source(options->storage, source);
+    session_source(options->name, source);
     snprintf(
         mount_options,
         sizeof(mount_options),

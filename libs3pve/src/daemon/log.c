@@ -154,7 +154,7 @@ static void send_journal(const struct s3pve_log_record *r, const char *text) {
     field(fields, &n, room, "MESSAGE", text);
     field_number(fields, &n, room, "PRIORITY", priority(r->level));
     field(fields, &n, room, "SYSLOG_IDENTIFIER", "s3pved");
-    field(fields, &n, room, "S3_STORAGE", state.storage);
+    field(fields, &n, room, "S3_STORAGE", r->storage[0] ? r->storage : state.storage);
     field(fields, &n, room, "S3_OPERATION", r->operation);
     field(fields, &n, room, "S3_KEY", r->key);
     field(fields, &n, room, "S3_CODE", r->s3_code);

@@ -32,9 +32,9 @@
 #define EXIT_CONFIG 78 /* sysexits' EX_CONFIG */
 
 static const char usage[] =
-    "usage: s3pved STOREID [options]\n"
-    "  --config FILE       the configuration (/run/s3pve/STOREID/config)\n"
-    "  --run-dir DIR       lock and control socket (/run/s3pve/STOREID)\n"
+    "usage: s3pved NAME [options]\n"
+    "  --config FILE       the configuration (/run/s3pve/NAME/config)\n"
+    "  --run-dir DIR       lock and control socket (/run/s3pve/NAME)\n"
     "  --storage-cfg FILE  end when the storage is no longer in it (/etc/pve/storage.cfg)\n"
     "  --watch-interval S  seconds between two looks at it (30)\n"
     "  --foreground        accepted for clarity: s3pved never forks\n"
@@ -105,13 +105,13 @@ static int parse_arguments(int argc, char **argv, struct arguments *args) {
             return r;
     }
     if (optind != argc - 1)
-        return bad_usage("one storage id is needed") + 1;
-    if (!config_is_storeid(argv[optind]))
-        return bad_usage("that is not a storage id") + 1;
+        return bad_usage("the name of one storage is needed") + 1;
+    if (!config_is_name(argv[optind]))
+        return bad_usage("that is not a storage's name") + 1;
 
-    args->daemon.storage = argv[optind];
+    args->daemon.name = argv[optind];
     if (!args->daemon.run_dir) {
-        snprintf(args->run_dir, sizeof(args->run_dir), "/run/s3pve/%s", args->daemon.storage);
+        snprintf(args->run_dir, sizeof(args->run_dir), "/run/s3pve/%s", args->daemon.name);
         args->daemon.run_dir = args->run_dir;
     }
     if (!args->daemon.config_path) {
@@ -242,7 +242,7 @@ int main(int argc, char **argv) {
 
     umask(0077);
     harden();
-    log_open(args.daemon.storage, args.daemon.debug ? S3PVE_LOG_DEBUG : S3PVE_LOG_INFO);
+    log_open(args.daemon.name, args.daemon.debug ? S3PVE_LOG_DEBUG : S3PVE_LOG_INFO);
     int signal_fd = block_signals();
     if (signal_fd < 0) {
         log_say(S3PVE_LOG_ERROR, "start", "signals: %s", strerror(errno));

@@ -15,15 +15,15 @@
 struct session;
 
 struct session_options {
-    const char *storage;
+    const char *name;          /* the storage's in paths */
     const char *mountpoint;    /* ready, see mountpoint.h */
     struct s3pve_files *files; /* borrowed */
     int ended_fd;              /* borrowed; an eventfd that gets 1 when the mount is gone */
     bool debug;                /* print every request */
 };
 
-/** session_source() - how storage @storage is named in the mount table; @text has 160 bytes */
-void session_source(const char *storage, char *text);
+/** session_source() - what storage @name is called in the mount table; @text has 160 bytes */
+void session_source(const char *name, char *text);
 
 /** session_open() - mount and serve.  Return: 0 when the kernel has been answered, or -1 (IO, ...)
  */

@@ -26,7 +26,7 @@ sub new ($class, $server, $bucket, %settings) {
         {
             scratch => $scratch,
             dir => "$scratch",
-            storage => 'store1',
+            name => 'store1',
             mnt => "$scratch/mnt",
             run => "$scratch/run",
             output => "$scratch/output",
@@ -37,7 +37,7 @@ sub new ($class, $server, $bucket, %settings) {
     my $options = delete($settings{options}) // {};
     mkdir($self->{run}, 0700) or die "$self->{run}: $!\n";
     $self->{config} = {
-        storage => $self->{storage},
+        storage => $self->{name},
         mountpoint => $self->{mnt},
         'state-dir' => "$scratch/state",
         'cache-dir' => "$scratch/cache",
@@ -51,6 +51,8 @@ sub new ($class, $server, $bucket, %settings) {
             %$options,
         },
     };
+    my $given = $self->{config}->{options};
+    delete $given->@{ grep { !defined($given->{$_}) } keys %$given };
     $self->configure();
     return $self;
 }
@@ -71,7 +73,7 @@ sub unit_privileges () {
 
 sub command ($self) {
     return (
-        unit_privileges(), build() . '/s3pved', $self->{storage}, '--run-dir', $self->{run},
+        unit_privileges(), build() . '/s3pved', $self->{name}, '--run-dir', $self->{run},
         '--storage-cfg', "$self->{dir}/storage.cfg", $self->{args}->@*,
     );
 }
