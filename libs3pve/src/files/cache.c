@@ -164,7 +164,7 @@ static struct found *list_folder(struct cache *cache, size_t *ret_n) {
             room = room ? room * 2 : 64;
         }
         found[n].mtime_s = st.st_mtime;
-        snprintf(found[n++].name, sizeof(found[0].name), "%s", entry->d_name);
+        memcpy(found[n++].name, entry->d_name, strlen(entry->d_name) + 1);
     }
     if (dir)
         closedir(dir);
