@@ -180,6 +180,7 @@ static void init_locks(struct s3pve_files *files) {
     pthread_cond_init(&files->changed, &attr);
     pthread_condattr_destroy(&attr);
     records_init(&files->records);
+    buffers_init(&files->buffers);
 }
 
 static struct blocks *open_blocks(struct s3pve_files *files, uint64_t cache_size) {
@@ -257,6 +258,7 @@ _public_ struct s3pve_files *s3pve_files_close(struct s3pve_files *files) {
     blocks_free(files->blocks);
     tree_clear(&files->tree);
     records_clear(&files->records);
+    buffers_clear(&files->buffers);
     pthread_cond_destroy(&files->changed);
     pthread_mutex_destroy(&files->lock);
     free(files->state_dir);

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "files/blocks.h"
+#include "files/buffers.h"
 #include "files/pool.h"
 #include "files/record.h"
 #include "files/tree.h"
@@ -37,6 +38,7 @@ struct s3pve_files {
     unsigned dir_ttl_ms;
     struct pool *listers, *readers;
     struct blocks *blocks;
+    struct buffers buffers; /* of what is read ahead */
     struct records records;
     atomic_ullong spool_bytes, local_bytes; /* on the node's disk */
     atomic_ullong head_bytes, ahead_bytes;  /* in memory, to be written and read ahead */

@@ -21,7 +21,7 @@ struct chunk {
     struct reader *reader;
     uint64_t offset;
     size_t len;
-    unsigned char *data; /* owned */
+    unsigned char *data; /* owned: a buffer */
     bool keep;           /* put it into the cache, too */
     enum chunk_state state;
     int failed; /* -errno */
@@ -81,7 +81,7 @@ static void chunk_unref(struct chunk *chunk) {
     if (--chunk->n_refs)
         return;
     atomic_fetch_sub(&chunk->reader->files->ahead_bytes, chunk->len);
-    free(chunk->data);
+    buffer_put(&chunk->reader->files->buffers, chunk->data);
     free(chunk);
 }
 
@@ -294,7 +294,7 @@ static int add_chunk(struct reader *reader, uint64_t offset, size_t len) {
         return -ENOMEM;
     *chunk = (struct chunk
     ){.reader = reader, .offset = offset, .len = len, .keep = reader->keep, .n_refs = 2};
-    chunk->data = malloc(len);
+    chunk->data = buffer_get(&reader->files->buffers);
     if (!chunk->data) {
         free(chunk);
         return -ENOMEM;
