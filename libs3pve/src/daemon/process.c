@@ -16,11 +16,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "daemon/log.h"
 
 #define PROCESS_EXITING 0x4u  /* PF_EXITING in proc_pid_stat(5)'s flags */
+#define JUDGE_S 5             /* far more than it takes on a busy node */
 #define DESCRIPTORS_MAX 65536 /* looked at in one process */
 
 static void closedirp(DIR **dir) {
@@ -163,7 +166,7 @@ bool process_can_write(pid_t pid, dev_t dev, uint64_t ino) {
     return false;
 }
 
-enum closing_kind closing_judge(const struct closing *file, pid_t tid) {
+static enum closing_kind judge(const struct closing *file, pid_t tid) {
     pid_t self = process_of(tid);
     pid_t users[] = {self, file->writer, file->opener};
     for (int i = 0; i < 3; i++) {
@@ -172,4 +175,70 @@ enum closing_kind closing_judge(const struct closing *file, pid_t tid) {
             return CLOSING_EARLY;
     }
     return process_died_of_signal(tid) ? CLOSING_KILLED : CLOSING_LAST;
+}
+
+/* One judgement; freed by the one of the two who is through with it last. */
+struct judgement {
+    struct closing file;
+    pid_t tid;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t ready;
+    bool is_ready, is_abandoned;
+    enum closing_kind kind;
+};
+
+static void judgement_free(struct judgement *j) {
+    pthread_cond_destroy(&j->ready);
+    pthread_mutex_destroy(&j->lock);
+    free(j);
+}
+
+static void *judge_apart(void *arg) {
+    struct judgement *j = arg;
+    enum closing_kind kind = judge(&j->file, j->tid);
+    pthread_mutex_lock(&j->lock);
+    j->kind = kind;
+    j->is_ready = true;
+    bool is_last = j->is_abandoned;
+    pthread_cond_signal(&j->ready);
+    pthread_mutex_unlock(&j->lock);
+    if (is_last)
+        judgement_free(j);
+    return NULL;
+}
+
+static bool await(struct judgement *j, enum closing_kind *ret_kind) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += JUDGE_S;
+    LOCK_SCOPE(&j->lock);
+    while (!j->is_ready) {
+        if (pthread_cond_timedwait(&j->ready, &j->lock, &until) == ETIMEDOUT)
+            break;
+    }
+    *ret_kind = j->is_ready ? j->kind : CLOSING_EARLY;
+    j->is_abandoned = !j->is_ready;
+    return j->is_ready;
+}
+
+enum closing_kind closing_judge(const struct closing *file, pid_t tid) {
+    enum closing_kind kind;
+    pthread_t thread;
+    struct judgement *j = calloc(1, sizeof(*j));
+    if (!j)
+        return CLOSING_EARLY;
+    j->file = *file;
+    j->tid = tid;
+    pthread_mutex_init(&j->lock, NULL);
+    pthread_cond_init(&j->ready, NULL);
+    if (pthread_create(&thread, NULL, judge_apart, j) != 0) {
+        judgement_free(j);
+        return CLOSING_EARLY;
+    }
+    pthread_detach(thread);
+    if (await(j, &kind))
+        judgement_free(j);
+    else
+        log_say(S3PVE_LOG_WARNING, "close", "/proc does not tell who closes; at the end, then");
+    return kind;
 }

@@ -38,7 +38,8 @@ enum closing_kind {
     CLOSING_KILLED, /* the last user was killed: what it wrote is not whole */
 };
 
-/** closing_judge() - thread @tid closes the file */
+/** closing_judge() - thread @tid closes the file.  Takes seconds at most: should a kernel have the
+ *  answer wait for @tid itself, which waits for us, it is CLOSING_EARLY. */
 enum closing_kind closing_judge(const struct closing *file, pid_t tid);
 
 #endif
