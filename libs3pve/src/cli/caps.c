@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* caps.c - what a probe found out serves later runs: better checksums, and which conditions hold */
+#include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "cli/cli.h"
 #include "cli/state.h"
 
-#define CAPS_S (7 * 86400) /* servers are upgraded */
+#define CAPS_S INT64_C(604800) /* a week; servers are upgraded */
 
 static json_t *identity_of(const struct cli *cli) {
     return json_pack(

@@ -105,26 +105,30 @@ static int status_of_bucket(struct cli *cli, struct s3pve_error *err) {
     return 0;
 }
 
-/* One line a value; nested objects are shown with dots. */
-static void status_words(const char *above, const json_t *object) {
-    const char *name;
-    json_t *value;
+/* One line a value; lists (of uploads) have a command of their own. */
+static void status_value(const char *above, const char *name, const json_t *value) {
+    _free_ char *text = NULL;
 
-    json_object_foreach((json_t *)object, name, value) {
-        char path[128];
+    if (json_is_array(value) || json_is_object(value))
+        return;
+    printf("%s%s%s: ", above, *above ? "." : "", name);
+    if (json_is_string(value)) {
+        out_name(stdout, json_string_value(value));
+    } else {
+        text = json_dumps(value, JSON_ENCODE_ANY);
+        fputs(text ? text : "?", stdout);
+    }
+    putchar('\n');
+}
 
-        snprintf(path, sizeof(path), "%s%s%s", above, above[0] ? "." : "", name);
-        if (json_is_object(value)) {
-            status_words(path, value);
-        } else if (json_is_string(value)) {
-            printf("%s: ", path);
-            out_name(stdout, json_string_value(value));
-            putchar('\n');
-        } else if (!json_is_array(value)) {
-            _free_ char *text = json_dumps(value, JSON_ENCODE_ANY);
+/* What a value holds is shown with a dot: cache.bytes. */
+static void status_words(json_t *root) {
+    const char *name, *inner_name;
+    json_t *value, *inner;
 
-            printf("%s: %s\n", path, text ? text : "?");
-        }
+    json_object_foreach(root, name, value) {
+        status_value("", name, value);
+        json_object_foreach(value, inner_name, inner) status_value(name, inner_name, inner);
     }
 }
 
@@ -147,7 +151,7 @@ static int status_of_daemon(struct cli *cli, struct s3pve_error *err) {
     if (cli->options.json)
         json_dumpf(root, stdout, JSON_COMPACT), putchar('\n');
     else
-        status_words("", root);
+        status_words(root);
     if (!json_is_false(json_object_get(root, "online")))
         return 0;
     text = json_string_value(json_object_get(root, "last_error"));

@@ -40,7 +40,10 @@ static int make_path(const char *key, const char *path, char **ret_path, struct 
     if ((!path || !folder) && buf_str(&full, path ? path : name) < 0)
         return fail(err, S3PVE_E_NOMEM, "out of memory");
     *ret_path = buf_steal(&full);
-    return 0;
+    if (*ret_path)
+        return 0;
+    fail(err, S3PVE_E_NOMEM, "out of memory");
+    return -1;
 }
 
 /* A device or a pipe is written as it is; a file appears under its name when it is whole. */

@@ -36,6 +36,13 @@ static void show(const struct options *options, const struct s3pve_entry *entry)
     putchar('\n');
 }
 
+/* An empty object "dump/" stands for the folder that is being listed. */
+static bool is_folder_itself(const struct s3pve_entry *entry, const char *prefix) {
+    size_t len = strlen(prefix);
+
+    return len > 0 && prefix[len - 1] == '/' && strcmp(entry->key, prefix) == 0;
+}
+
 int cmd_ls(struct cli *cli, int n, char **args, struct s3pve_error *err) {
     _cleanup_(s3pve_list_closep) struct s3pve_list *list = NULL;
     const char *prefix = n ? args[0] : "";
@@ -48,8 +55,8 @@ int cmd_ls(struct cli *cli, int n, char **args, struct s3pve_error *err) {
         return -1;
     while ((r = s3pve_list_next(list, &entry, err)) > 0) {
         any = true;
-        if (delimiter && strcmp(entry.key, prefix) == 0 && prefix[strlen(prefix) - 1] == '/')
-            continue; /* what stands for the folder itself */
+        if (delimiter && is_folder_itself(&entry, prefix))
+            continue;
         show(&cli->options, &entry);
         if (ferror(stdout))
             return out_finish(err);

@@ -74,7 +74,7 @@ static bool agreed(const char *prefix) {
 
 /* "dump" means dump/..., never dumpster/... */
 static int rm_prefix(struct cli *cli, const char *arg, struct s3pve_error *err) {
-    _cleanup_(batch_clear) struct batch batch = {.n = 0};
+    struct batch batch = {.n = 0};
     _cleanup_(buf_clear) struct buf prefix = {0};
     size_t len = strlen(arg);
     int r;
@@ -87,6 +87,7 @@ static int rm_prefix(struct cli *cli, const char *arg, struct s3pve_error *err) 
         return fail(err, S3PVE_E_CANCELLED, "nothing was removed");
 
     r = rm_listed(cli, buf_text(&prefix), &batch, err);
+    batch_clear(&batch);
     if (cli->options.json)
         out_json(
             stdout,

@@ -157,7 +157,7 @@ static int add_meta(struct options *options, const char *text, struct s3pve_erro
     for (size_t i = 0; i < len; i++)
         meta->name[i] = (char)tolower((unsigned char)text[i]);
     meta->name[len] = '\0';
-    strcpy(meta->value, equals + 1);
+    memcpy(meta->value, equals + 1, strlen(equals + 1) + 1);
     options->n_meta++;
     return 0;
 }

@@ -30,7 +30,7 @@ const char *out_time(char text[OUT_TIME], int64_t epoch_s, bool human) {
     struct tm tm;
 
     if (!epoch_s || !(human ? localtime_r(&when, &tm) : gmtime_r(&when, &tm)))
-        return strcpy(text, "-");
+        return memcpy(text, "-", sizeof("-"));
     strftime(text, OUT_TIME, human ? "%Y-%m-%d %H:%M" : "%Y-%m-%dT%H:%M:%SZ", &tm);
     return text;
 }

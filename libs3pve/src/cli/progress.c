@@ -100,7 +100,10 @@ static void set_name(struct progress *progress) {
     while (progress->label[n] && n < room - 1) {
         unsigned char c = (unsigned char)progress->label[n];
 
-        progress->name[n++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+        progress->name[n] = progress->label[n];
+        if (c < 0x20 || c == 0x7f)
+            progress->name[n] = '?';
+        n++;
     }
     while (n && progress->label[n] && ((unsigned char)progress->label[n] & 0xc0) == 0x80)
         n--;

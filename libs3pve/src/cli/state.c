@@ -51,7 +51,7 @@ static int set_path(struct state *state, const char *kind, struct s3pve_error *e
     if (base_folder(&path) < 0 ||
         buf_printf(&path, "/s3pve/%s-%016llx", kind, hash(state->identity)) < 0)
         return fail(err, S3PVE_E_IO, "the path of the state folder is too long");
-    strcpy(state->path, buf_text(&path));
+    memcpy(state->path, buf_text(&path), path.len + 1);
     return 0;
 }
 
@@ -122,7 +122,7 @@ int state_save(struct state *state, const char *value, struct s3pve_error *err) 
     if (ftruncate(state->fd, 0) < 0 ||
         pwrite(state->fd, text.data, text.len, 0) != (ssize_t)text.len || fdatasync(state->fd) < 0)
         return fail_errno(err, "%s", state->path);
-    strcpy(state->value, value);
+    memcpy(state->value, value, strlen(value) + 1);
     return 0;
 }
 

@@ -16,7 +16,7 @@
 #define ANSWER_MAX MIB(1) /* bytes of a daemon's answer: a status is about 1 KiB */
 #define ANSWER_S 10       /* the daemon answers from memory */
 
-static void close_fdp(int *fd) {
+static void close_fdp(const int *fd) {
     if (*fd >= 0)
         close(*fd);
 }
