@@ -39,7 +39,8 @@ my sub sum ($path) { return Digest::SHA->new(256)->addfile($path)->hexdigest }
 
 # The one backup that is new since $before.
 my sub new_backup ($before) {
-    my @new = grep { !$before->{$_} && !m/\.(?:log|notes|protected)$/ } sort keys dumped()->%*;
+    my @new =
+        grep { !exists($before->{$_}) && !m/\.(?:log|notes|protected)$/ } sort keys dumped()->%*;
     is(scalar(@new), 1, 'one object is new') or diag("@new");
     return $new[0] // '';
 }
@@ -108,7 +109,7 @@ my $before = dumped();
 $pve->must('qm', 'set', 100, '--scsi1', 'disks:0.1');
 unlink("$local/images/100/vm-100-disk-1.raw");
 $pve->fails('vzdump', 100, '--storage', 'st', '--compress', 'zstd', '--mode', 'stop');
-my @left = grep { !$before->{$_} && !m/\.log$/ } keys dumped()->%*;
+my @left = grep { !exists($before->{$_}) && !m/\.log$/ } keys dumped()->%*;
 is("@left", '', 'a backup that fails leaves nothing but its log');
 $pve->must('qm', 'set', 100, '--delete', 'scsi1');
 
