@@ -40,10 +40,7 @@ static int make_path(const char *key, const char *path, char **ret_path, struct 
     if ((!path || !folder) && buf_str(&full, path ? path : name) < 0)
         return fail(err, S3PVE_E_NOMEM, "out of memory");
     *ret_path = buf_steal(&full);
-    if (*ret_path)
-        return 0;
-    fail(err, S3PVE_E_NOMEM, "out of memory");
-    return -1;
+    return *ret_path ? 0 : fail(err, S3PVE_E_NOMEM, "out of memory");
 }
 
 /* A device or a pipe is written as it is; a file appears under its name when it is whole. */
@@ -258,7 +255,7 @@ int cmd_get(struct cli *cli, int n, char **args, struct s3pve_error *err) {
         return cli->options.resume ? fail(err, S3PVE_E_INVALID, "--resume needs a file to write to")
                                    : fetch_all(cli, key, STDOUT_FILENO, err);
 
-    if (make_path(key, path, &target.path, err) < 0)
+    if (make_path(key, path, &target.path, err) < 0 || !target.path)
         return -1;
     r = cli->options.resume ? get_resumable(cli, key, &target, err)
                             : get_once(cli, key, &target, err);
