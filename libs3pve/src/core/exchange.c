@@ -14,21 +14,61 @@
 
 #define HASH_ALWAYS KIB(64) /* hashing so little costs nothing, and some gateways insist */
 
+static int body_md5(struct request *rq) {
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    unsigned char digest[16];
+    bool good = md && EVP_DigestInit_ex(md, EVP_md5(), NULL);
+
+    for (size_t i = 0; good && i < rq->n_body; i++)
+        good = EVP_DigestUpdate(md, rq->body[i].iov_base, rq->body[i].iov_len);
+    good = good && EVP_DigestFinal_ex(md, digest, NULL);
+    EVP_MD_CTX_free(md);
+    if (good)
+        EVP_EncodeBlock((unsigned char *)rq->content_md5, digest, sizeof(digest));
+    return good ? 0 : -1;
+}
+
+static int body_crc32c(struct request *rq) {
+    uint32_t crc = 0;
+    unsigned char be[4];
+
+    for (size_t i = 0; i < rq->n_body; i++)
+        crc = crc32c(crc, rq->body[i].iov_base, rq->body[i].iov_len);
+    for (int i = 0; i < 4; i++)
+        be[i] = (unsigned char)(crc >> (24 - 8 * i));
+    EVP_EncodeBlock((unsigned char *)rq->crc32c, be, sizeof(be));
+    return 0;
+}
+
+static bool wants_signature(const struct config *config, const struct request *rq) {
+    if (config->payload_signing != PAYLOAD_AUTO)
+        return config->payload_signing == PAYLOAD_ALWAYS;
+    return !config->tls || rq->body_len < HASH_ALWAYS;
+}
+
+static bool server_checks_crc32c(struct s3pve_client *client) {
+    LOCK_SCOPE(&client->lock);
+
+    return client->caps.checksum_crc32c == S3PVE_YES;
+}
+
+/* What lets the server notice a body damaged on the way: the signature, or a checksum where that
+ * does not cover it. */
+static int hash_body(struct s3pve_client *client, struct request *rq) {
+    bool covered = !rq->body_len || wants_signature(&client->config, rq);
+
+    strcpy(rq->payload_hash, rq->body_len ? SIGV4_UNSIGNED : SIGV4_EMPTY);
+    if (covered && rq->body_len && sigv4_hash(rq->body, rq->n_body, rq->payload_hash) < 0)
+        return -1;
+    if (rq->checksum && !covered && !rq->md5 && server_checks_crc32c(client))
+        return body_crc32c(rq);
+    return rq->md5 || (rq->checksum && !covered) ? body_md5(rq) : 0;
+}
+
 void exchange_hash(struct s3pve_client *client, struct request *rq) {
-    const struct config *config = &client->config;
-    bool sign = !config->tls || rq->body_len < HASH_ALWAYS;
-
-    if (config->payload_signing == PAYLOAD_ALWAYS)
-        sign = true;
-    if (config->payload_signing == PAYLOAD_NEVER)
-        sign = false;
-
-    if (!rq->body_len)
-        strcpy(rq->payload_hash, SIGV4_EMPTY);
-    else if (sign)
-        sigv4_hash(rq->body, rq->n_body, rq->payload_hash);
-    else
-        strcpy(rq->payload_hash, SIGV4_UNSIGNED);
+    rq->content_md5[0] = rq->crc32c[0] = '\0';
+    if (hash_body(client, rq) < 0)
+        rq->out_of_memory = true;
 }
 
 static int header_add(struct exchange *ex, const char *name, const char *fmt, ...) _printf_(3, 4);
@@ -56,49 +96,6 @@ static int header_add(struct exchange *ex, const char *name, const char *fmt, ..
     return 0;
 }
 
-static int body_md5(const struct request *rq, char ret_base64[32]) {
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    unsigned char digest[16];
-    bool good = md && EVP_DigestInit_ex(md, EVP_md5(), NULL);
-
-    for (size_t i = 0; good && i < rq->n_body; i++)
-        good = EVP_DigestUpdate(md, rq->body[i].iov_base, rq->body[i].iov_len);
-    good = good && EVP_DigestFinal_ex(md, digest, NULL);
-    EVP_MD_CTX_free(md);
-    if (good)
-        EVP_EncodeBlock((unsigned char *)ret_base64, digest, sizeof(digest));
-    return good ? 0 : -1;
-}
-
-static void body_crc32c(const struct request *rq, char ret_base64[16]) {
-    uint32_t crc = 0;
-    unsigned char be[4];
-
-    for (size_t i = 0; i < rq->n_body; i++)
-        crc = crc32c(crc, rq->body[i].iov_base, rq->body[i].iov_len);
-    for (int i = 0; i < 4; i++)
-        be[i] = (unsigned char)(crc >> (24 - 8 * i));
-    EVP_EncodeBlock((unsigned char *)ret_base64, be, sizeof(be));
-}
-
-/* What lets the server notice a body damaged on the way, where the signature does not cover it. */
-static int add_checksum(struct exchange *ex, bool server_checks_crc32c) {
-    const struct request *rq = ex->rq;
-    bool covered = strcmp(rq->payload_hash, SIGV4_UNSIGNED) != 0;
-    char text[32];
-
-    if (rq->md5 || (rq->checksum && !covered && !server_checks_crc32c)) {
-        if (body_md5(rq, text) < 0)
-            return -1;
-        return header_add(ex, "content-md5", "%s", text);
-    }
-    if (rq->checksum && !covered) {
-        body_crc32c(rq, text);
-        return header_add(ex, "x-amz-checksum-crc32c", "%s", text);
-    }
-    return 0;
-}
-
 static bool has_header(const struct request *rq, const char *name) {
     for (unsigned i = 0; i < rq->n_headers; i++)
         if (strcasecmp(rq->headers[i].name, name) == 0)
@@ -106,7 +103,7 @@ static bool has_header(const struct request *rq, const char *name) {
     return false;
 }
 
-static int add_headers(struct exchange *ex, const struct creds *creds, bool server_checks_crc32c) {
+static int add_headers(struct exchange *ex, const struct creds *creds) {
     const struct request *rq = ex->rq;
     char stamp[17];
 
@@ -135,7 +132,11 @@ static int add_headers(struct exchange *ex, const struct creds *creds, bool serv
             header_add(ex, "if-match", "\"%s\"", rq->pinned_etag) < 0)
             return -1;
     }
-    return add_checksum(ex, server_checks_crc32c);
+    if (rq->content_md5[0] && header_add(ex, "content-md5", "%s", rq->content_md5) < 0)
+        return -1;
+    if (rq->crc32c[0] && header_add(ex, "x-amz-checksum-crc32c", "%s", rq->crc32c) < 0)
+        return -1;
+    return 0;
 }
 
 /* Headers that a proxy may touch, or that S3 asks not to be signed, stay out of the signature. */
@@ -240,8 +241,7 @@ static int exchange_sign(struct exchange *ex) {
     ex->corrected_s = client->skew_s;
     ex->signed_s = client->transport.wall_s(client->transport.ctx) + ex->corrected_s;
     scope.time_s = ex->signed_s;
-    if (add_url(ex, &path) < 0 ||
-        add_headers(ex, creds, client->caps.checksum_crc32c == S3PVE_YES) < 0)
+    if (add_url(ex, &path) < 0 || add_headers(ex, creds) < 0)
         return -1;
     if (creds->anonymous)
         return 0;

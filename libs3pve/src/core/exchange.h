@@ -36,7 +36,10 @@ struct exchange {
     bool has_error, wrong_root;
 };
 
-/* Hash the body, once for all attempts; in the submitting thread. */
+/*
+ * Hash the body, once for all attempts: in the submitting thread and without a lock, since a large
+ * body takes a while, and so that what is damaged in our memory later does not fit any more.
+ */
 void exchange_hash(struct s3pve_client *client, struct request *rq);
 
 /* Address and sign.  The client's keys and clock are read under its lock.

@@ -98,7 +98,8 @@ struct request {
     struct exchange *exchange; /* the attempt on the wire, see exchange.h */
     int64_t deadline_ms, not_before_ms, started_ms;
     char pinned_etag[S3PVE_ETAG_MAX]; /* while resuming a range */
-    char payload_hash[65];            /* hex, or UNSIGNED-PAYLOAD: once for all attempts */
+    char payload_hash[65];            /* hex, or UNSIGNED-PAYLOAD: once for all attempts ... */
+    char content_md5[28], crc32c[12]; /* ... and so are these, base64; "" none */
     int cancelled;                    /* atomic: request_cancel() */
     bool corrected_clock, corrected_region, refreshed_creds, retried_digest;
     unsigned n_stale;
