@@ -6,6 +6,7 @@ use Digest::SHA qw(sha256_hex);
 use Errno qw(EEXIST ENOENT ENOTEMPTY EPERM ENOTDIR EISDIR);
 use Fcntl qw(O_RDONLY O_WRONLY O_RDWR O_CREAT O_EXCL O_TRUNC SEEK_SET);
 use FindBin qw($RealBin);
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -179,6 +180,28 @@ ok(
 is(slurp("$other->{mnt}/snippets/news"), 'two, longer', '... with its content');
 unlink("$mnt/snippets/news");
 ok(wait_until(7, sub { !-e "$other->{mnt}/snippets/news" }), '... and its end');
+# --- two nodes write one name at once: each close is a whole object, the later one stays
+
+my @mounts = ($mnt, $other->{mnt});
+my @writers = map {
+    my $file = "$mounts[$_]/template/iso/both.iso";
+    my $cmd = "head -c 40M /dev/zero | tr '\\0' $_ >$file";
+    my $writer = fork() // die "fork: $!\n";
+    exec('sh', '-c', $cmd) or POSIX::_exit(1) if !$writer;
+    $writer;
+} 0, 1;
+is(join(' ', map { waitpid($_, 0); $? } @writers), '0 0', 'two nodes write the same name');
+my @seen = map {
+    my $dir = $_;
+    wait_until(8, sub { ((-s "$dir/template/iso/both.iso") // 0) == 40 << 20 });
+    sleep(6);
+    my %bytes = map { $_ => 1 } split(//, slurp("$dir/template/iso/both.iso"));
+    join('', sort keys(%bytes));
+} @mounts;
+like($seen[0], qr/^[01]$/, '... and one of them is there, unmixed');
+is($seen[1], $seen[0], '... the same on both');
+unlink("$mnt/template/iso/both.iso");
+
 is($other->stop(), 0, 'the other node leaves');
 
 is($daemon->stop(), 0, 'the daemon ends well');

@@ -121,37 +121,62 @@ static int open_rest(struct s3pve_file *file, int flags) {
     return 0;
 }
 
-/* A listing without ETags cannot pin anything. */
+/* With `lock` held.  A listing may lack ETags, or have another for what we put there: that is a
+ * store with two kinds of ETags, or another node's file of the same size. */
+static bool is_in_doubt(const struct node *node) {
+    if (!node->is_published || node->is_local || !node->parent)
+        return false;
+    return !*node->etag || (node->list_etag && !node->list_etag_is_ours);
+}
+
+/* With `lock` held, @node pinned.  Return: 0, or -ESTALE when the name is another inode's now. */
+static int settle_etag(
+    struct s3pve_files *files, struct node *node, const struct s3pve_info *info
+) {
+    struct node *fresh;
+
+    if (strcmp(node->etag, info->etag) == 0) {
+        node->list_etag_is_ours = true;
+        return 0;
+    }
+    if (!*node->etag || !node->parent) {
+        tree_set_object(node, info->size, info->mtime, info->etag);
+        return 0;
+    }
+    fresh = tree_replace(&files->tree, node);
+    if (!fresh)
+        return -ENOMEM;
+    tree_set_object(fresh, info->size, info->mtime, info->etag);
+    return -ESTALE; /* the kernel looks the name up again */
+}
+
+/* Know for certain which version is opened; mostly that is known already. */
 static int learn_etag(struct s3pve_files *files, uint64_t ino) {
     _cleanup_(object_clear) struct object object = {0};
     struct s3pve_call call = files_read_call(files);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info = {0};
     struct node *node;
-    bool known;
+    int rc;
 
     pthread_mutex_lock(&files->lock);
     node = files_node(files, ino);
-    known = !node || !node->is_published || *node->etag || node->is_local || !node->parent;
-    if (!known)
-        tree_pin(node);
-    pthread_mutex_unlock(&files->lock);
-    if (known)
+    if (!node || !is_in_doubt(node)) {
+        pthread_mutex_unlock(&files->lock);
         return 0;
-
-    if (object_of(files, node, &object) == 0 &&
-        s3pve_object_head(files->client, object.key, &info, &call, &err) < 0) {
-        int rc = files_fail(files, "open", object.key, &err);
-
-        LOCK_SCOPE(&files->lock);
-        tree_unpin(&files->tree, node);
-        return rc;
     }
+    tree_pin(node);
+    pthread_mutex_unlock(&files->lock);
+
+    rc = object_of(files, node, &object);
+    if (rc == 0 && s3pve_object_head(files->client, object.key, &info, &call, &err) < 0)
+        rc = files_fail(files, "open", object.key, &err);
+
     LOCK_SCOPE(&files->lock);
-    if (object.key)
-        tree_set_object(node, info.size, info.mtime, info.etag);
+    if (rc == 0)
+        rc = settle_etag(files, node, &info);
     tree_unpin(&files->tree, node);
-    return 0;
+    return rc == -ENOENT ? 0 : rc; /* unlinked meanwhile: opening goes on as ever */
 }
 
 _public_ int s3pve_file_open(

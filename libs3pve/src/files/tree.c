@@ -399,8 +399,10 @@ bool tree_is_listed_as(struct node *node, uint64_t size, const char *etag) {
         return true;
     if (!node->is_ours)
         return false;
-    if (!node->list_etag)
+    if (!node->list_etag) {
         node->list_etag = strdup(etag);
+        node->list_etag_is_ours = false;
+    }
     return node->list_etag && strcmp(node->list_etag, etag) == 0;
 }
 

@@ -49,6 +49,7 @@ struct node {
     uint64_t size;
     char *etag;                /* owned; "" when the listing had none, never NULL */
     char *list_etag;           /* owned; what listings say where that differs; NULL: nothing yet */
+    bool list_etag_is_ours;    /* ... and a HEAD has shown that both mean the same bytes */
     unsigned version;          /* moves when the bytes change, not when the name does */
     unsigned n_readers;        /* open files that pinned a version */
     unsigned cached_version;   /* the kernel may hold pages of this one; 0: none */
