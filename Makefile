@@ -88,6 +88,7 @@ THREADED := $(filter $(B)/t/unit/%,$(UNIT))
 TESTS ?= $(UNIT) $(sort $(wildcard t/*/*.t))
 JOBS  := -j$(shell nproc)
 
+# Instrumented code misleads the warning about cut text; the ordinary build has it.
 SAN  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 TSAN := -fsanitize=thread
 ASAN_BUILD := B=build-asan CFLAGS='-O1 -g -Wno-error $(SAN)' LDFLAGS='$(SAN)'
