@@ -388,12 +388,14 @@ int request_send(struct s3pve_client *client, struct request *rq, struct s3pve_e
 }
 
 void request_cancel(struct s3pve_client *client, struct request *rq) {
-    if (rq->state == REQUEST_NEW || refuse_forked(client, rq))
+    if (refuse_forked(client, rq))
         return;
 
-    __atomic_store_n(&rq->cancelled, 1, __ATOMIC_RELAXED);
     {
         LOCK_SCOPE(&client->engine->lock);
+        if (rq->state == REQUEST_NEW)
+            return;
+        __atomic_store_n(&rq->cancelled, 1, __ATOMIC_RELAXED);
         engine_wake(client->engine);
     }
     while (request_wait(client, &rq, 1, IDLE_POLL_MS) < 0)
