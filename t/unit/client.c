@@ -67,6 +67,47 @@ static void a_forked_child_is_refused_whatever_its_parent_was_doing(void) {
     script_clear(&s);
 }
 
+/* ---------------------------------------------------------------- locks */
+
+static struct {
+    struct transfer *(*poll)(void *ctx, int timeout_ms);
+    struct engine *engine;
+    unsigned n_polls, n_locked;
+} watched;
+
+static struct transfer *watched_poll(void *ctx, int timeout_ms) {
+    watched.n_polls++;
+    if (pthread_mutex_trylock(&watched.engine->lock) == 0)
+        pthread_mutex_unlock(&watched.engine->lock);
+    else
+        watched.n_locked++;
+    return watched.poll(ctx, timeout_ms);
+}
+
+static void no_lock_is_held_while_bytes_move(void) {
+    static const struct answer fine[] = {{.status = 200}, {.status = 200}, {.status = 200}};
+    struct script s = {.answers = fine, .n_answers = 3};
+    struct s3pve_client *client = script_client(&s, NULL);
+    struct request rqs[3];
+
+    watched.poll = client->transport.poll;
+    watched.engine = client->engine;
+    client->transport.poll = watched_poll;
+    for (int i = 0; i < 3; i++) {
+        request_init(&rqs[i], "GetObject", "GET", "a", NULL);
+        request_submit(client, &rqs[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        while (request_wait(client, (struct request *[]){&rqs[i]}, 1, 1000) < 0)
+            ;
+        request_clear(&rqs[i]);
+    }
+    ok(watched.n_polls > 0, "the network is polled");
+    is_int(watched.n_locked, 0, "... without a lock that others wait for");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 /* ---------------------------------------------------------------- credentials */
 
 static void write_keys(const char *path, const char *access_key) {
@@ -171,6 +212,7 @@ static void nothing_from_outside_breaks_the_log(void) {
 }
 
 int main(void) {
+    no_lock_is_held_while_bytes_move();
     nothing_from_outside_breaks_the_log();
     keys_are_renewed_before_they_expire();
     a_forked_child_is_refused_whatever_its_parent_was_doing();

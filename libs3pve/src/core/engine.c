@@ -246,6 +246,17 @@ static void engine_start(struct engine *engine, int64_t now) {
 
 /* ------------------------------------------------------------------ drive */
 
+/* Bytes move here, and others may submit, cancel and ask meanwhile. */
+static struct transfer *poll_unlocked(struct engine *engine, int wait_ms) {
+    struct transport *transport = &engine->client->transport;
+    struct transfer *transfer;
+
+    pthread_mutex_unlock(&engine->lock);
+    transfer = transport->poll(transport->ctx, wait_ms);
+    pthread_mutex_lock(&engine->lock);
+    return transfer;
+}
+
 /* One step, called with the lock by the one who drives; the lock is dropped while polling. */
 static void engine_step(struct engine *engine, int64_t until_ms) {
     struct transport *transport = &engine->client->transport;
@@ -264,12 +275,9 @@ static void engine_step(struct engine *engine, int64_t until_ms) {
         due = until_ms;
     wait = due > now && !engine->any_done ? due - now : 0;
 
-    pthread_mutex_unlock(&engine->lock);
-    transfer = transport->poll(transport->ctx, (int)wait);
-    pthread_mutex_lock(&engine->lock);
-    while (transfer) {
+    while ((transfer = poll_unlocked(engine, (int)wait))) {
         engine_finish(engine, transfer);
-        transfer = transport->poll(transport->ctx, 0);
+        wait = 0;
     }
 }
 
