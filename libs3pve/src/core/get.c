@@ -7,6 +7,7 @@
  * drives its own transfers may do: a reader that takes its time would hold up a network thread.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@
 #include "core/pace.h"
 
 #define OUTPUT_MS 100 /* how soon a cancel flag is seen while nobody reads */
+#define PIPE_BYTES                                                                                 \
+    MIB(1)            /* asked of a pipe, so that we need not wait for every bite of its reader */
 #define WHOLE_TRIES 5 /* of a transfer that cannot resume, as long as each gets further */
 
 /* Until the descriptor takes something: a reader may stand still for ever. */
@@ -275,6 +278,7 @@ _public_ int s3pve_object_get_fd(
         return error_set(err, S3PVE_E_INVALID, "GetObject %s: the range has no end", key);
     if (call)
         get.call = *call;
+    (void)fcntl(fd, F_SETPIPE_SZ, (int)PIPE_BYTES); /* no pipe, no matter */
     if (get_run(&get, engine_has_thread(client->engine), &cause) == 0)
         return 0;
     if (err)
