@@ -92,7 +92,7 @@ static void end_fake(void) {
     fake_dir[0] = '\0';
 }
 
-struct s3pve_client *live_fake(const char *settings) {
+struct s3pve_client *live_fake(const char *settings, const char *timeout_s) {
     struct s3pve_config *config = s3pve_config_new();
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_client *client = NULL;
@@ -110,7 +110,7 @@ struct s3pve_client *live_fake(const char *settings) {
     if (s3pve_config_read_file(config, path, &err) < 0 ||
         s3pve_config_set(config, "bucket", "bucket", &err) < 0 ||
         s3pve_config_set(config, "part-size", "5", &err) < 0 ||
-        s3pve_config_set(config, "timeout", "3", &err) < 0 ||
+        s3pve_config_set(config, "timeout", timeout_s, &err) < 0 ||
         s3pve_client_open(config, NULL, NULL, &client, &err) < 0 ||
         s3pve_bucket_create(client, NULL, &err) < 0) {
         printf("Bail out! %s\n", err.message);

@@ -18,9 +18,9 @@ struct s3pve_client *live_client(const char *prefix);
 /*
  * A client for a fake server of this test's own, which misbehaves on demand: see t/lib/fakes3 for
  * @settings ("conditions=off ...", or ""), t/lib/FakeS3/Fault.pm for rules.  Its bucket is made,
- * parts are 5 MiB, the timeout is 3 s.  A new one ends the last.
+ * parts are 5 MiB.  A new one ends the last.
  */
-struct s3pve_client *live_fake(const char *settings);
+struct s3pve_client *live_fake(const char *settings, const char *timeout_s);
 void live_fake_rule(const char *rule);
 void live_fake_clear(void); /* no rules, no log */
 unsigned live_fake_count(const char *operation);

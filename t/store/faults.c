@@ -196,7 +196,7 @@ int main(void) {
     bytes = malloc(SIZE);
     for (size_t i = 0; i < SIZE; i++)
         bytes[i] = (char)(i * 31 + i / 777);
-    client = live_fake("");
+    client = live_fake("", "3");
     there_is("there", SIZE);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         try_row(i);

@@ -178,6 +178,18 @@ static void what_a_server_is_not_known_to_keep_is_looked_at_first(void) {
     script_clear(&unable);
 }
 
+static void a_server_that_refuses_conditions_is_remembered(void) {
+    struct script s = {ANSWERS(ABSENT, {.status = 501}, ABSENT, STORED, ABSENT, STORED)};
+    struct s3pve_client *client = script_client(&s, NULL);
+
+    is_int(s3pve_object_put(client, "key", "", 0, &if_absent, NULL, NULL, NULL), 0, "written");
+    ok(!sent_header(&s.sent[3], "if-none-match"), "... without the condition in the end");
+    is_int(s3pve_object_put(client, "key", "", 0, &if_absent, NULL, NULL, NULL), 0, "and again");
+    is_int(s.n_sent, 6, "... without trying it first");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 static void the_quotes_that_work_are_remembered(void) {
     struct script s = {ANSWERS(REFUSED, IS_THEIRS, STORED, STORED)};
     struct s3pve_client *client = script_client(&s, NULL);
@@ -239,6 +251,7 @@ int main(void) {
     losing_against_oneself_is_winning();
     answers_lost_for_ever_are_an_error();
     what_a_server_is_not_known_to_keep_is_looked_at_first();
+    a_server_that_refuses_conditions_is_remembered();
     the_quotes_that_work_are_remembered();
     if_match_loses_when_the_object_is_another();
     cancelling_is_not_resolved();

@@ -250,7 +250,7 @@ int multipart_complete(
     struct s3pve_error cause = S3PVE_ERROR_INIT; /* of a try that may yet be mended */
     int rc;
 
-    span_begin(&c.span, mp->client, call, 0);
+    span_begin(&c.span, mp->client, call, mp->size / COPY_BYTES_MS); /* some stores copy now */
     c.has_etag = !object_etag_is_opaque(mp->client) && multipart_etag(mp, c.etag);
     rc = complete_run(&c, &cause);
     buf_clear(&c.body);

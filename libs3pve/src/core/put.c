@@ -57,6 +57,13 @@ static void remember_quotes(struct put *put) {
     put->client->caps.etag_quoted = put->quoted;
 }
 
+static void remember_unconditional(struct put *put) {
+    LOCK_SCOPE(&put->client->lock);
+    struct s3pve_caps *caps = &put->client->caps;
+
+    *(put->options->if_absent ? &caps->put_if_absent : &caps->put_if_match) = S3PVE_NO;
+}
+
 static void put_request(struct put *put, struct request *rq) {
     request_init(rq, "PutObject", "PUT", put->key, span_call(&put->span));
     rq->body = put->iov;
@@ -110,6 +117,16 @@ static enum outcome_of_put put_resolve(
     return PUT_AGAIN;
 }
 
+/* The worst servers take the header and do not act on it.  Looking first is not atomic, but it is
+ * all there is. */
+static int put_look_first(struct put *put, struct s3pve_error *err) {
+    int found = object_check_condition(
+        put->client, put->key, put->options, NULL, &put->span, &put->info, err
+    );
+
+    return found < 0 ? -1 : 0;
+}
+
 static enum outcome_of_put put_try(struct put *put, struct s3pve_error *err) {
     _cleanup_(request_clear) struct request rq;
     enum s3pve_code code;
@@ -127,6 +144,11 @@ static enum outcome_of_put put_try(struct put *put, struct s3pve_error *err) {
     }
 
     code = rq.error.code;
+    if (code == S3PVE_E_UNSUPPORTED && put->in_header) {
+        put->in_header = false; /* an honest server */
+        remember_unconditional(put);
+        return put_look_first(put, err) < 0 ? PUT_FAILED : PUT_AGAIN;
+    }
     if (!put->conditional || code == S3PVE_E_CANCELLED)
         return PUT_FAILED;
     if (rq.ambiguous || code == S3PVE_E_CONFLICT)
@@ -152,13 +174,7 @@ static int put_prepare(struct put *put, struct s3pve_error *err) {
     put->in_header = support != S3PVE_NO;
     if (support == S3PVE_YES)
         return 0;
-    /* The worst servers take the header and do not act on it.  Looking first is not atomic, but it
-     * is all there is. */
-    return object_check_condition(
-               put->client, put->key, options, NULL, &put->span, &put->info, err
-           ) < 0
-               ? -1
-               : 0;
+    return put_look_first(put, err);
 }
 
 int object_put(
