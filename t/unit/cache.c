@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -226,6 +228,34 @@ static void no_disk(void) {
     mkdir(folder, 0700);
 }
 
+/* The disk takes no more in the middle of a block: the kernel cuts the write short. */
+static void full_disk(void) {
+    struct version v = {"k", "e", MIB(20)};
+    struct rlimit before, small = {MIB(3), MIB(3)};
+    struct cache *cache;
+
+    clear_folder();
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    small.rlim_max = before.rlim_max;
+    cache = cache_open(folder, MIB(64));
+    put(cache, &v, 1, 0);
+    setrlimit(RLIMIT_FSIZE, &small);
+    put(cache, &v, 1, 2);
+    put(cache, &v, 1, 10);
+    ok(!get(cache, &v, 1, 2), "a block that was cut short is a miss");
+    ok(!get(cache, &v, 1, 10), "... and so is one that could not be written at all");
+    ok(get(cache, &v, 1, 0), "what was there before still is");
+    is_int((long long)cache_bytes(cache), (long long)MIB(1), "... and counts alone");
+    setrlimit(RLIMIT_FSIZE, &before);
+    put(cache, &v, 1, 3);
+    ok(!get(cache, &v, 1, 3), "for a while nothing more is tried");
+    cache_close(cache);
+    cache = cache_open(folder, MIB(64));
+    ok(get(cache, &v, 1, 0) && !get(cache, &v, 1, 2), "a restart finds no more than that");
+    cache_close(cache);
+}
+
 int main(void) {
     snprintf(folder, sizeof(folder), "%s/s3pve-cache-XXXXXX", getenv("TMPDIR") ?: "/tmp");
     if (!mkdtemp(folder))
@@ -235,6 +265,7 @@ int main(void) {
     damage();
     strangers();
     no_disk();
+    full_disk();
     clear_folder();
     rmdir(folder);
     return done_testing();
