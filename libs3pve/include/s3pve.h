@@ -593,7 +593,7 @@ struct s3pve_files_options {
     uint64_t cache_size;   /* bytes */
     uint64_t quota;        /* bytes; 0: none */
     uint64_t virtual_size; /* bytes statfs shows without a quota */
-    unsigned dir_ttl_ms;   /* 0: 5000 */
+    unsigned dir_ttl_ms;   /* 0: 4000 */
     uid_t uid;
     gid_t gid;
 };

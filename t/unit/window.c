@@ -64,6 +64,30 @@ static void jumping(void) {
     is_int((long long)window.end, (long long)MIB(301), "... read ahead from there");
 }
 
+static void slow_line(void) {
+    struct window window = {0};
+    uint64_t ahead;
+
+    window_read(&window, 0, 128 * K);
+    window_read(&window, 128 * K, 128 * K);
+    for (uint64_t at = 256 * K; at < MIB(4); at += 128 * K)
+        window_read(&window, at, 128 * K);
+    ahead = window.ahead;
+    window_pace(&window, 10000);
+    ok(window.ahead < ahead, "chunks that take long make the window smaller");
+    for (int i = 0; i < 20; i++)
+        window_pace(&window, 10000);
+    is_int((long long)window.ahead, (long long)MIB(2), "... down to what it began with");
+    window_pace(&window, 3000);
+    for (uint64_t at = MIB(4); at < MIB(8); at += 128 * K)
+        window_read(&window, at, 128 * K);
+    is_int((long long)window.ahead, (long long)MIB(2), "... where it stays while they do");
+    window_pace(&window, 100);
+    for (uint64_t at = MIB(8); at < MIB(12); at += 128 * K)
+        window_read(&window, at, 128 * K);
+    ok(window.ahead > MIB(2), "... and grows again when they are quick");
+}
+
 static void the_end(void) {
     struct window window = {0};
 
@@ -84,6 +108,7 @@ int main(void) {
     reading_from_the_start();
     disorder();
     jumping();
+    slow_line();
     the_end();
     return done_testing();
 }

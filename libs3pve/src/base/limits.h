@@ -98,7 +98,7 @@
 #define SMALL_OBJECT KIB(64)  /* bytes; kept in memory when read: notes, logs */
 
 /* --- files */
-#define DIR_TTL_MS 5000   /* how old another node's change may be when it shows */
+#define DIR_TTL_MS 4000   /* age of a listing; with the second the kernel believes a name, 5 s */
 #define SPOOL_MAX GIB(64) /* files written out of order, kept on the node until close */
 #define LOCAL_MAX GIB(4)  /* vzdump's working directories: configuration files and logs */
 #define OPEN_FILES_MAX 1024

@@ -127,7 +127,7 @@ static void shrink(struct blocks *blocks, uint64_t more) {
 
 static int fetch(struct blocks *blocks, const struct version *version, struct block *block) {
     struct s3pve_files *files = blocks->files;
-    struct s3pve_call call = files_read_call(files);
+    struct s3pve_call call = files_read_call(files, block->len);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     size_t got = 0;
 
@@ -186,7 +186,7 @@ static int fill(struct blocks *blocks, const struct version *version, struct blo
 /* With the lock held: until somebody else has fetched it.  A fetch that was cancelled says nothing
  * about ours: -EAGAIN, to be tried again. */
 static int wait_fetched(struct blocks *blocks, struct block *block) {
-    struct s3pve_call call = files_read_call(blocks->files);
+    struct s3pve_call call = files_call(blocks->files, 0);
 
     while (block->state == BLOCK_FETCHING) {
         int64_t wake = clock_monotonic_ms() + POLL_MS;

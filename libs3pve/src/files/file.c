@@ -153,7 +153,7 @@ static int settle_etag(
 /* Know for certain which version is opened; mostly that is known already. */
 static int learn_etag(struct s3pve_files *files, uint64_t ino) {
     _cleanup_(object_clear) struct object object = {0};
-    struct s3pve_call call = files_read_call(files);
+    struct s3pve_call call = files_read_call(files, 0);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info = {0};
     struct node *node;
@@ -219,7 +219,7 @@ _public_ int s3pve_file_open(
 
 /* Another node may have made it since the directory was listed: O_EXCL asks. */
 static int check_exclusive(struct s3pve_files *files, const char *key) {
-    struct s3pve_call call = files_read_call(files);
+    struct s3pve_call call = files_read_call(files, 0);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info;
 

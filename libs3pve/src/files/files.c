@@ -29,15 +29,20 @@ struct s3pve_call files_call(struct s3pve_files *files, unsigned timeout_ms) {
     ){.timeout_ms = timeout_ms, .cancel = thread_cancel ? thread_cancel : &files->closing};
 }
 
-/* The storage's own deadline where that is shorter. */
-struct s3pve_call files_read_call(struct s3pve_files *files) {
+/* The storage's own deadline where that is shorter; and the slowest line worth the name moves 64
+ * bytes a millisecond. */
+struct s3pve_call files_read_call(struct s3pve_files *files, size_t len) {
     unsigned limit = files->client->config.timeout_ms, timeout_ms = READ_MS;
+    bool online;
 
     pthread_mutex_lock(&files->lock);
-    if (!files->online)
-        timeout_ms = READ_OFFLINE_MS;
+    online = files->online;
     pthread_mutex_unlock(&files->lock);
-    return files_call(files, limit && limit < timeout_ms ? limit : timeout_ms);
+    if (!online)
+        timeout_ms = READ_OFFLINE_MS;
+    if (limit && limit < timeout_ms)
+        timeout_ms = limit;
+    return files_call(files, online ? timeout_ms + (unsigned)(len / 64) : timeout_ms);
 }
 
 /* ---------------------------------------------------------------- failures */

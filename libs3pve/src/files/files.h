@@ -64,8 +64,8 @@ struct s3pve_files {
 /* The caller's deadline and cancellation: @timeout_ms 0 is the client's. */
 struct s3pve_call files_call(struct s3pve_files *files, unsigned timeout_ms);
 
-/* For bytes nobody has cached: shorter while the store is known not to answer. */
-struct s3pve_call files_read_call(struct s3pve_files *files);
+/* For @len bytes nobody has cached: shorter while the store is known not to answer. */
+struct s3pve_call files_read_call(struct s3pve_files *files, size_t len);
 
 /* Log what failed, remember it for people, and say it in errno: always negative. */
 int files_fail(

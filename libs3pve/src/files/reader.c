@@ -177,7 +177,7 @@ static int pinned(struct reader *reader, struct object *ret_object) {
  * we told is still right, the bytes there now are the ones to read.
  */
 static int repin(struct reader *reader, const struct object *object) {
-    struct s3pve_call call = files_read_call(reader->files);
+    struct s3pve_call call = files_read_call(reader->files, 0);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info;
 
@@ -225,7 +225,7 @@ static bool from_disk(const struct chunk *chunk, const struct version *version) 
 
 static int from_store(struct chunk *chunk, const struct version *version) {
     struct s3pve_files *files = chunk->reader->files;
-    struct s3pve_call call = files_read_call(files);
+    struct s3pve_call call = files_read_call(files, chunk->len);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     size_t got = 0;
 
@@ -256,8 +256,10 @@ static void keep_on_disk(const struct chunk *chunk, const struct version *versio
         );
 }
 
-static void chunk_done(struct chunk *chunk, int rc) {
+static void chunk_done(struct chunk *chunk, int rc, int64_t took_ms) {
     LOCK_SCOPE(&chunk->reader->lock);
+    if (rc == 0)
+        window_pace(&chunk->reader->window, took_ms);
     chunk->failed = rc;
     chunk->state = rc < 0 ? CHUNK_FAILED : CHUNK_READY;
     pthread_cond_broadcast(&chunk->reader->ready);
@@ -269,6 +271,7 @@ static void fetch_chunk(void *arg) {
     _cleanup_(object_clear) struct object object = {0};
     struct version version;
     bool fetched = false;
+    int64_t began_ms = clock_monotonic_ms();
     int rc = __atomic_load_n(&chunk->cancel, __ATOMIC_RELAXED) ? -EINTR : pinned(reader, &object);
 
     version = (struct version){object.key, object.etag, reader->size};
@@ -276,7 +279,7 @@ static void fetch_chunk(void *arg) {
         rc = from_store(chunk, &version);
         fetched = rc == 0;
     }
-    chunk_done(chunk, rc);
+    chunk_done(chunk, rc, clock_monotonic_ms() - began_ms);
     if (fetched && chunk->keep)
         keep_on_disk(chunk, &version);
 
@@ -334,7 +337,7 @@ static void extend(struct reader *reader, uint64_t until) {
 }
 
 static int wait_chunk(struct reader *reader, const struct chunk *chunk) {
-    struct s3pve_call call = files_read_call(reader->files);
+    struct s3pve_call call = files_call(reader->files, 0);
 
     while (chunk->state == CHUNK_FETCHING) {
         int64_t wake = clock_monotonic_ms() + POLL_MS;

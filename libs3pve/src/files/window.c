@@ -7,6 +7,7 @@
 #define RUN_MIN KIB(64)    /* bytes that follow each other before we believe it */
 #define AHEAD_FIRST MIB(2) /* who wants a header only does not pay for more */
 #define CHUNKS_AHEAD 4     /* while the window is small, its chunks are too */
+#define SLOW_MS 4000       /* a chunk that takes longer is one of too many */
 
 static bool follows(const struct run *run, uint64_t offset) {
     return run->is_valid && offset <= run->high + SLACK_AHEAD && offset + SLACK_BACK >= run->high;
@@ -26,7 +27,7 @@ static void open_window(struct window *window, uint64_t offset) {
 }
 
 static void widen(struct window *window, uint64_t before) {
-    if (window->main.high / CACHE_BLOCK == before / CACHE_BLOCK)
+    if (window->main.high / CACHE_BLOCK == before / CACHE_BLOCK || window->is_slow)
         return;
     window->ahead = window->ahead * 2 < READ_AHEAD_MAX ? window->ahead * 2 : READ_AHEAD_MAX;
 }
@@ -70,6 +71,12 @@ bool window_want(
     *ret_len = (size_t)len;
     window->end += len;
     return true;
+}
+
+void window_pace(struct window *window, int64_t took_ms) {
+    window->is_slow = took_ms > SLOW_MS / 2;
+    if (took_ms > SLOW_MS && window->ahead > AHEAD_FIRST)
+        window->ahead /= 2;
 }
 
 uint64_t window_floor(const struct window *window) {

@@ -26,6 +26,7 @@ struct window {
     uint64_t start; /* where it was opened: what is below was never asked for */
     uint64_t end;   /* where the next chunk begins */
     uint64_t ahead; /* bytes to be asked for beyond main.high */
+    bool is_slow;   /* more at once would only make each wait longer */
 };
 
 enum window_advice {
@@ -42,6 +43,9 @@ enum window_advice window_read(struct window *window, uint64_t offset, size_t le
 bool window_want(
     struct window *window, uint64_t size, uint64_t must, uint64_t *ret_offset, size_t *ret_len
 );
+
+/* A chunk took so long.  On a slow line, a wide window has every chunk miss its deadline. */
+void window_pace(struct window *window, int64_t took_ms);
 
 /* Nobody will come back for what lies below this. */
 uint64_t window_floor(const struct window *window);
