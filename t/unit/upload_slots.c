@@ -74,9 +74,12 @@ static void a_part_nobody_moved_is_sent_again(void) {
     w->store.fail_times = 1;
     w->store.failure = (struct answer){.hang = true};
     world_put(w, 0, PART + 1);
-    w->script.now_ms += 600000; /* the writer has nothing for ten minutes */
+    for (size_t i = 0; i < 3; i++) {
+        w->script.now_ms += 600000; /* the writer has nothing for ten minutes */
+        is_int(world_put(w, PART + 1 + i * MIB(1), MIB(1)), 0, "a slow writer goes on");
+    }
     is_int(world_finish(w), 0, "a transfer that stood still meanwhile is begun anew");
-    is_int((long long)w->store.object, (long long)PART + 1, "... and the object whole");
+    is_int((long long)w->store.object, (long long)(PART + 1 + MIB(3)), "... and the object whole");
     world_free(w);
 }
 

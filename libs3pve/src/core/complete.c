@@ -133,7 +133,8 @@ static bool is_replaced(
 ) {
     if (*etag)
         return strcmp(etag, info->etag) != 0;
-    return c->mp->marker.text[0] && marker->text[0] && strcmp(c->mp->marker.text, marker->text);
+    return c->mp->marker.text[0] && marker->text[0] &&
+           strcmp(c->mp->marker.text, marker->text) != 0;
 }
 
 /* The answer proves nothing: look at the object. */
@@ -211,9 +212,7 @@ static int complete_condition(struct completion *c, struct s3pve_error *err) {
     }
     if (c->in_header)
         return 0;
-    return object_check_condition(
-        client, c->mp->key, options, &c->mp->marker, &c->span, &c->info, err
-    );
+    return object_check_condition(c->mp->key, options, &c->mp->marker, &c->span, &c->info, err);
 }
 
 static int complete_run(struct completion *c, struct s3pve_error *err) {

@@ -369,9 +369,7 @@ static int copy_check(struct copy *copy, struct s3pve_error *err) {
     if (!copy->options.if_absent && !copy->options.if_match)
         return 0;
     span_begin(&span, copy->client, copy->call, 0);
-    return object_check_condition(
-        copy->client, copy->dst, &copy->options, NULL, &span, &copy->info, err
-    );
+    return object_check_condition(copy->dst, &copy->options, NULL, &span, &copy->info, err);
 }
 
 static int copy_object(struct copy *copy, struct s3pve_error *err) {

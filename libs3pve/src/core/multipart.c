@@ -105,11 +105,10 @@ int multipart_check(const struct multipart *mp, struct s3pve_error *err) {
 static bool md5_of_hex(const char *hex, unsigned char ret_md5[16]) {
     if (strlen(hex) != 32 || strspn(hex, "0123456789abcdef") != 32)
         return false;
-    for (int i = 0; i < 16; i++) {
-        unsigned byte;
+    for (size_t i = 0; i < 16; i++) {
+        const char byte[3] = {hex[i * 2], hex[i * 2 + 1]};
 
-        sscanf(hex + (size_t)i * 2, "%2x", &byte);
-        ret_md5[i] = (unsigned char)byte;
+        ret_md5[i] = (unsigned char)strtoul(byte, NULL, 16);
     }
     return true;
 }

@@ -228,7 +228,6 @@ _public_ int s3pve_object_head(
 }
 
 int object_check_condition(
-    struct s3pve_client *client,
     const char *key,
     const struct s3pve_put_options *options,
     const struct object_marker *marker,
@@ -240,7 +239,7 @@ int object_check_condition(
     struct object_marker found;
     struct s3pve_info info;
 
-    if (object_head(client, key, span_call(span), &info, &found, &cause) < 0) {
+    if (object_head(span->client, key, span_call(span), &info, &found, &cause) < 0) {
         if (cause.code == S3PVE_E_NOT_FOUND) {
             if (options->if_absent)
                 return 0;

@@ -49,13 +49,16 @@ int object_head(
 /* Take the marker out of what a store said of an object. */
 void object_hide_marker(struct s3pve_info *info, struct object_marker *ret_marker);
 
-/* s3pve_object_put() from scattered memory, within the caller's time. */
+/* s3pve_object_put() from scattered memory. */
+struct object_source {
+    const char *key;
+    const struct iovec *iov;
+    size_t n_iov;
+    const struct s3pve_put_options *options;
+};
 int object_put(
     struct s3pve_client *client,
-    const char *key,
-    const struct iovec *iov,
-    size_t n_iov,
-    const struct s3pve_put_options *options,
+    const struct object_source *source,
     struct s3pve_info *ret_info,
     const struct s3pve_call *call,
     struct s3pve_error *err
@@ -67,7 +70,6 @@ int object_put(
  * Return: 0 go on, 1 the object is already ours (*ret_info), or -1 (CONFLICT, ...).
  */
 int object_check_condition(
-    struct s3pve_client *client,
     const char *key,
     const struct s3pve_put_options *options,
     const struct object_marker *marker,

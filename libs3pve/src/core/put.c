@@ -24,11 +24,10 @@
 
 struct put {
     struct s3pve_client *client;
-    const char *key;
-    const struct iovec *iov;
-    size_t n_iov;
-    uint64_t len;
+    const struct object_source *source;
+    const char *key; /* of the source, as the next one */
     const struct s3pve_put_options *options;
+    uint64_t len;
     bool conditional, in_header; /* and the server is told of the condition */
     bool quoted, tried_quoting;
     struct object_marker marker;
@@ -66,8 +65,8 @@ static void remember_unconditional(struct put *put) {
 
 static void put_request(struct put *put, struct request *rq) {
     request_init(rq, "PutObject", "PUT", put->key, span_call(&put->span));
-    rq->body = put->iov;
-    rq->n_body = put->n_iov;
+    rq->body = put->source->iov;
+    rq->n_body = put->source->n_iov;
     rq->body_len = put->len;
     rq->checksum = true;
     rq->urgent = put->len <= SMALL_OBJECT;
@@ -86,9 +85,8 @@ static enum outcome_of_put put_resolve(
     struct put *put, const struct request *rq, struct s3pve_error *err
 ) {
     struct s3pve_error why = S3PVE_ERROR_INIT;
-    int found = object_check_condition(
-        put->client, put->key, put->options, &put->marker, &put->span, &put->info, &why
-    );
+    int found =
+        object_check_condition(put->key, put->options, &put->marker, &put->span, &put->info, &why);
 
     if (found > 0)
         return PUT_DONE;
@@ -120,9 +118,7 @@ static enum outcome_of_put put_resolve(
 /* The worst servers take the header and do not act on it.  Looking first is not atomic, but it is
  * all there is. */
 static int put_look_first(struct put *put, struct s3pve_error *err) {
-    int found = object_check_condition(
-        put->client, put->key, put->options, NULL, &put->span, &put->info, err
-    );
+    int found = object_check_condition(put->key, put->options, NULL, &put->span, &put->info, err);
 
     return found < 0 ? -1 : 0;
 }
@@ -179,26 +175,22 @@ static int put_prepare(struct put *put, struct s3pve_error *err) {
 
 int object_put(
     struct s3pve_client *client,
-    const char *key,
-    const struct iovec *iov,
-    size_t n_iov,
-    const struct s3pve_put_options *options,
+    const struct object_source *source,
     struct s3pve_info *ret_info,
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
     struct put put = {
         .client = client,
-        .key = key,
-        .iov = iov,
-        .n_iov = n_iov,
-        .options = options,
+        .source = source,
+        .key = source->key,
+        .options = source->options,
     };
     struct s3pve_error cause = S3PVE_ERROR_INIT; /* of a try that may yet be mended */
     enum outcome_of_put outcome = PUT_AGAIN;
 
-    for (size_t i = 0; i < n_iov; i++)
-        put.len += iov[i].iov_len;
+    for (size_t i = 0; i < source->n_iov; i++)
+        put.len += source->iov[i].iov_len;
     span_begin(&put.span, client, call, 0);
     if (put_prepare(&put, err) < 0)
         return -1;
@@ -209,7 +201,7 @@ int object_put(
         *err = cause;
     if (outcome == PUT_AGAIN)
         return error_set(
-            err, S3PVE_E_IO, "PutObject %s: %d answers were lost in a row", key, RESOLVE_TRIES
+            err, S3PVE_E_IO, "PutObject %s: %d answers were lost in a row", put.key, RESOLVE_TRIES
         );
     if (outcome == PUT_DONE && ret_info)
         *ret_info = put.info;
@@ -226,11 +218,12 @@ _public_ int s3pve_object_put(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
-    struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
+    const struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
+    const struct object_source source = {key, &iov, 1, options};
 
     if (object_check_new_key(client, key, err) < 0)
         return -1;
     if (object_check_options(options, err) < 0)
         return error_wrap(err, "PutObject %s", key);
-    return object_put(client, key, &iov, 1, options, ret_info, call, err);
+    return object_put(client, &source, ret_info, call, err);
 }

@@ -11,6 +11,15 @@
 #include "core/error.h"
 #include "core/object.h"
 
+struct reading {
+    struct s3pve_client *client;
+    const char *key, *if_match;
+    struct iovec to; /* shortened to what there is */
+    uint64_t offset;
+    struct s3pve_info *ret_info;
+    struct span span;
+};
+
 static void refine(struct request *rq, const char *if_match) {
     if (if_match && *if_match)
         request_header(rq, "if-match", "\"%s\"", if_match);
@@ -32,51 +41,35 @@ static void take_info(struct request *rq, struct s3pve_info *ret_info) {
     *ret_info = rq->reply.info;
 }
 
-static int get_whole(
-    struct s3pve_client *client,
-    const char *key,
-    const char *if_match,
-    size_t limit,
-    struct request *rq,
-    const struct s3pve_call *call,
-    struct s3pve_error *err
-) {
-    request_init(rq, "GetObject", "GET", key, call);
+/* All of it, if it is not longer than @limit. */
+static int get_whole(struct reading *r, size_t limit, struct request *rq, struct s3pve_error *err) {
+    request_init(rq, "GetObject", "GET", r->key, span_call(&r->span));
     rq->reply_max = limit > LIMIT_ERROR_BODY ? limit : LIMIT_ERROR_BODY; /* room for a refusal */
     rq->urgent = true;
-    refine(rq, if_match);
-    if (request_send(client, rq, err) < 0 || check_version(rq, if_match, err) < 0)
+    refine(rq, r->if_match);
+    if (request_send(r->client, rq, err) < 0 || check_version(rq, r->if_match, err) < 0)
         return -1;
     if (rq->reply.body_len > limit)
         return error_set(
-            err, S3PVE_E_CORRUPT, "GetObject %s: longer than the %zu bytes expected", key, limit
+            err, S3PVE_E_CORRUPT, "GetObject %s: longer than the %zu bytes expected", r->key, limit
         );
     return 0;
 }
 
 /* For a server that knows no ranges: the whole object, if it is small, and the piece from it. */
-static int pread_sliced(
-    struct s3pve_client *client,
-    const char *key,
-    const char *if_match,
-    struct iovec *to,
-    uint64_t offset,
-    struct s3pve_info *ret_info,
-    struct span *span,
-    struct s3pve_error *err
-) {
+static int pread_sliced(struct reading *r, struct s3pve_error *err) {
     _cleanup_(request_clear) struct request rq;
+    size_t len;
 
-    if (get_whole(client, key, if_match, READ_CHUNK, &rq, span_call(span), err) < 0)
+    if (get_whole(r, READ_CHUNK, &rq, err) < 0)
         return error_wrap(err, "this server ignores Range");
-    take_info(&rq, ret_info);
-    if (offset >= rq.reply.body_len) {
-        to->iov_len = 0;
-        return 0;
-    }
-    if (to->iov_len > rq.reply.body_len - offset)
-        to->iov_len = rq.reply.body_len - (size_t)offset;
-    memcpy(to->iov_base, rq.reply.body + offset, to->iov_len);
+    take_info(&rq, r->ret_info);
+    len = rq.reply.body_len;
+    len = r->offset < len ? len - (size_t)r->offset : 0;
+    if (r->to.iov_len > len)
+        r->to.iov_len = len;
+    if (len)
+        memcpy(r->to.iov_base, rq.reply.body + r->offset, r->to.iov_len);
     return 0;
 }
 
@@ -112,38 +105,34 @@ static bool ignores_ranges(const struct request *rq) {
            !rq->reply.has_content_range;
 }
 
-static int pread_into(
-    struct s3pve_client *client,
-    const char *key,
-    const char *if_match,
-    struct iovec *to,
-    uint64_t offset,
-    struct s3pve_info *ret_info,
-    struct span *span,
-    struct s3pve_error *err
-) {
+static int read_info(struct reading *r, struct s3pve_error *err) {
+    return r->ret_info ? object_head(r->client, r->key, span_call(&r->span), r->ret_info, NULL, err)
+                       : 0;
+}
+
+static int pread_into(struct reading *r, struct s3pve_error *err) {
     _cleanup_(request_clear) struct request rq;
 
-    request_init(&rq, "GetObject", "GET", key, span_call(span));
+    request_init(&rq, "GetObject", "GET", r->key, span_call(&r->span));
     rq.range.set = true;
-    rq.range.offset = offset;
-    rq.range.len = to->iov_len;
-    rq.into = to->iov_base;
+    rq.range.offset = r->offset;
+    rq.range.len = r->to.iov_len;
+    rq.into = r->to.iov_base;
     rq.urgent = true;
-    refine(&rq, if_match);
-    if (request_send(client, &rq, err) < 0) {
+    refine(&rq, r->if_match);
+    if (request_send(r->client, &rq, err) < 0) {
         if (ignores_ranges(&rq))
-            return pread_sliced(client, key, if_match, to, offset, ret_info, span, err);
+            return pread_sliced(r, err);
         if (!is_past_end(&rq))
             return -1;
-        to->iov_len = 0;
-        return ret_info ? object_head(client, key, span_call(span), ret_info, NULL, err) : 0;
+        r->to.iov_len = 0;
+        return read_info(r, err);
     }
 
-    if (check_version(&rq, if_match, err) < 0 || check_length(&rq, err) < 0)
+    if (check_version(&rq, r->if_match, err) < 0 || check_length(&rq, err) < 0)
         return -1;
-    to->iov_len = rq.received;
-    take_info(&rq, ret_info);
+    r->to.iov_len = rq.received;
+    take_info(&rq, r->ret_info);
     return 0;
 }
 
@@ -160,22 +149,25 @@ _public_ int s3pve_object_pread(
     struct s3pve_error *err
 ) {
     struct s3pve_error cause = S3PVE_ERROR_INIT; /* of a request that need not be the last */
-    struct iovec to = {.iov_base = buf, .iov_len = len};
-    struct span span;
-    int rc = 0;
+    struct reading r = {
+        .client = client,
+        .key = key,
+        .if_match = if_match,
+        .to = {.iov_base = buf, .iov_len = len},
+        .offset = offset,
+        .ret_info = ret_info,
+    };
+    int rc;
 
     if (object_check_key(client, key, err) < 0)
         return -1;
     if (offset > UINT64_MAX - len)
         return error_set(err, S3PVE_E_INVALID, "GetObject %s: the range has no end", key);
 
-    span_begin(&span, client, call, 0);
-    if (len)
-        rc = pread_into(client, key, if_match, &to, offset, ret_info, &span, &cause);
-    else if (ret_info)
-        rc = object_head(client, key, span_call(&span), ret_info, NULL, &cause);
+    span_begin(&r.span, client, call, 0);
+    rc = len ? pread_into(&r, &cause) : read_info(&r, &cause);
     if (rc == 0)
-        *ret_len = to.iov_len;
+        *ret_len = r.to.iov_len;
     else if (err)
         *err = cause;
     return rc;
@@ -192,11 +184,13 @@ _public_ int s3pve_object_get(
     struct s3pve_error *err
 ) {
     _cleanup_(request_clear) struct request rq = {0};
+    struct reading r = {.client = client, .key = key};
     char *data;
 
     if (object_check_key(client, key, err) < 0)
         return -1;
-    if (get_whole(client, key, NULL, limit, &rq, call, err) < 0)
+    span_begin(&r.span, client, call, 0);
+    if (get_whole(&r, limit, &rq, err) < 0)
         return -1;
 
     if (rq.reply.has_content_length && rq.reply.content_length != rq.reply.body_len)

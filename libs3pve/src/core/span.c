@@ -7,10 +7,7 @@ static int64_t now_ms(const struct s3pve_client *client) {
 }
 
 void span_begin(
-    struct span *span,
-    const struct s3pve_client *client,
-    const struct s3pve_call *call,
-    uint64_t extra_ms
+    struct span *span, struct s3pve_client *client, const struct s3pve_call *call, uint64_t extra_ms
 ) {
     uint64_t ms = call && call->timeout_ms ? call->timeout_ms : client->config.timeout_ms;
 

@@ -12,7 +12,7 @@
 #include "core/client.h"
 
 struct span {
-    const struct s3pve_client *client; /* borrowed */
+    struct s3pve_client *client; /* borrowed */
     struct s3pve_call call;
     int64_t until_ms;
     unsigned least_ms;
@@ -20,10 +20,7 @@ struct span {
 
 /* @call may be NULL.  @extra_ms: what moving the bytes may take on top. */
 void span_begin(
-    struct span *span,
-    const struct s3pve_client *client,
-    const struct s3pve_call *call,
-    uint64_t extra_ms
+    struct span *span, struct s3pve_client *client, const struct s3pve_call *call, uint64_t extra_ms
 );
 
 /* For the next request; borrowed until the next call. */

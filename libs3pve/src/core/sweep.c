@@ -151,8 +151,8 @@ static int sweep_run(struct sweep *sweep, struct s3pve_error *err) {
     for (unsigned n = 0; n < LIMIT_LIST_PAGES; n++) {
         char last[LIMIT_KEY + 1], last_id[LIMIT_UPLOAD_ID + 1];
 
-        strcpy(last, sweep->key_marker);
-        strcpy(last_id, sweep->id_marker);
+        memcpy(last, sweep->key_marker, sizeof(last));
+        memcpy(last_id, sweep->id_marker, sizeof(last_id));
         if (list_page(sweep, err) < 0)
             return -1;
         abort_page(sweep);

@@ -234,6 +234,7 @@ _public_ int s3pve_upload_complete(
     struct s3pve_error *err
 ) {
     struct iovec iov;
+    const struct object_source source = {upload->key, &iov, 1, &upload->options};
     int rc = 0;
 
     if (s3pve_upload_seal(upload, call, err) < 0)
@@ -243,9 +244,7 @@ _public_ int s3pve_upload_complete(
     if (!upload->completed && upload->mp.id)
         rc = multipart_complete(&upload->mp, &upload->options, &upload->info, call, err);
     else if (!upload->completed)
-        rc = object_put(
-            upload->client, upload->key, &iov, 1, &upload->options, &upload->info, call, err
-        );
+        rc = object_put(upload->client, &source, &upload->info, call, err);
     if (rc < 0)
         return -1;
 

@@ -30,8 +30,7 @@ struct upload_slot {
     struct part_buffer buffer; /* idle ones wait here to be filled again */
     unsigned number;
     bool busy;
-    bool neglected; /* nobody moved the transfers for long while it was in flight ... */
-    bool forgiven;  /* ... and it was sent again for that */
+    bool neglected; /* nobody moved the transfers for long while it was in flight */
 };
 
 struct s3pve_upload {

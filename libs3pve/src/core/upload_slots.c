@@ -66,23 +66,21 @@ struct upload_slot *upload_submit(
 
     slot->iov = (struct iovec){.iov_base = (void *)(data ? data : ""), .iov_len = len};
     slot->number = upload->number;
-    slot->forgiven = false;
     slot_send(upload, slot, call);
     return slot;
 }
 
 /*
  * Without a network thread transfers stand still while the caller is busy elsewhere.  That is no
- * fault of the store's, and a part may be sent twice.
+ * fault of the store's, and a part is sent again for every time it was neglected.
  */
 static bool slot_forgive(struct s3pve_upload *upload, struct upload_slot *slot) {
     enum s3pve_code code = slot->rq.error.code;
     struct s3pve_call call = slot->rq.call;
 
-    if (!slot->neglected || slot->forgiven || (code != S3PVE_E_TIMEOUT && code != S3PVE_E_IO))
+    if (!slot->neglected || (code != S3PVE_E_TIMEOUT && code != S3PVE_E_IO))
         return false;
     request_clear(&slot->rq);
-    slot->forgiven = true;
     slot_send(upload, slot, &call);
     return true;
 }
