@@ -52,6 +52,27 @@ static void other_streams_leave_one_buffer(void) {
     world_free(w);
 }
 
+static void parts_grow_with_the_stream(void) {
+    struct world *w = world_new();
+    uint64_t most = 0;
+
+    w->client->config.max_parts = 24; /* so that they double after every second */
+    w->store.take_ms = 100;
+    for (int i = 0; i < 20; i++) {
+        is_int(world_put(w, 0, PART), 0, "5 MiB more");
+        if (w->client->part_memory > most)
+            most = w->client->part_memory;
+    }
+    is_int(world_finish(w), 0, "100 MiB");
+    is_int(w->store.n_part, 7, "... are seven parts");
+    is_int((long long)w->store.part[2], (long long)PART, "... two of 5 MiB");
+    is_int((long long)w->store.part[4], 2 * (long long)PART, "... two of 10");
+    is_int((long long)w->store.part[6], 4 * (long long)PART, "... two of 20");
+    is_int((long long)w->store.part[7], 6 * (long long)PART, "... and the rest");
+    ok(most <= 2 * 8 * PART, "in the memory of two of the largest");
+    world_free(w);
+}
+
 static void too_much_for_the_parts_there_are_is_refused(void) {
     struct world *w = world_new();
 
@@ -69,6 +90,7 @@ int main(void) {
     the_bytes_arrive_in_order();
     parts_fly_together_in_bounded_memory();
     other_streams_leave_one_buffer();
+    parts_grow_with_the_stream();
     too_much_for_the_parts_there_are_is_refused();
     return done_testing();
 }
