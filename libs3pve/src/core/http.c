@@ -20,6 +20,7 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "core/http.h"
+#include "core/http_ack.h"
 #include "core/http_trust.h"
 #include "core/throttle.h"
 
@@ -42,6 +43,7 @@ struct http {
     struct wire *idle, *active;
     struct throttle up, down;
     struct http_trust trust;
+    struct http_ack ack;
     char *proxy;
     unsigned connections;
 };
@@ -150,6 +152,7 @@ static size_t on_header(char *data, size_t size, size_t n, void *ctx) {
 
         curl_easy_getinfo(wire->easy, CURLINFO_RESPONSE_CODE, &status);
         t->status = (int)status;
+        http_ack_now(&wire->http->ack);
         return len;
     }
     if (len >= sizeof(line)) /* nothing we need is that long */
@@ -247,6 +250,7 @@ static void setup_link(struct http *http, struct wire *wire) {
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
     curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, 30L);
     curl_easy_setopt(e, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
+    http_ack_apply(&http->ack, e);
     http_trust_apply(&http->trust, e);
 }
 

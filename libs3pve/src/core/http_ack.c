@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "core/http_ack.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *address) {
+    struct http_ack *ack = ctx;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
+    if (fd >= 0 && address->socktype == SOCK_STREAM && ack->n_fds < ACK_SOCKETS_MAX)
+        ack->fd[ack->n_fds++] = fd;
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static int on_close(void *ctx, curl_socket_t fd) {
+    struct http_ack *ack = ctx;
+
+    for (unsigned i = 0; i < ack->n_fds; i++) {
+        if (ack->fd[i] == fd)
+            ack->fd[i--] = ack->fd[--ack->n_fds];
+    }
+    return close(fd);
+}
+
+void http_ack_apply(struct http_ack *ack, CURL *easy) {
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, ack);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, ack);
+}
+
+void http_ack_now(const struct http_ack *ack) {
+    int on = 1;
+
+    for (unsigned i = 0; i < ack->n_fds; i++)
+        setsockopt(ack->fd[i], IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+}
