@@ -155,6 +155,18 @@ like(
     'a disk is refused'
 );
 
+# --- an appliance, whose disks are looked into where it lies
+
+my $manifests = "$ENV{PVE_SRC}/pve-storage/src/test/ovf_manifests";
+my ($ovf) = glob("$manifests/*.ovf");
+my ($disk) = slurp($ovf) =~ m/ovf:href="([^"]+)"/;
+run_ok('tar', '-C', $manifests, '-cf', "$web/one.ova", $ovf =~ s!.*/!!r, $disk);
+$pve->must('cp', "$web/one.ova", '/mnt/pve/st/import/one.ova');
+my $import = api('GET', 'storage/st/import-metadata', 'volume=import/one.ova');
+is($import->{type}, 'vm', 'an OVA can be looked into');
+my ($found) = grep { ref } values $import->{disks}->%*;
+is($found->{volid}, "st:import/one.ova/$disk", 'and its disk is found');
+
 # --- changing and removing
 
 api('PUT', '/storage/st', 's3-quota=7', 'prune-backups=keep-last=3');
