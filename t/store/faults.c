@@ -174,7 +174,7 @@ static void try_row(size_t i) {
     rows[i].act(&err);
     is_str(s3pve_code_name(err.code), s3pve_code_name(rows[i].code), "%s", rows[i].rule);
     if (err.code != rows[i].code)
-        printf("# %s\n", err.message);
+        fprintf(stderr, "# %s\n", err.message);
     if (rows[i].counted)
         is_int(live_fake_count(rows[i].counted), rows[i].n, "... %s", rows[i].counted);
     if (rows[i].act == upload) {
@@ -196,7 +196,7 @@ int main(void) {
     bytes = malloc(SIZE);
     for (size_t i = 0; i < SIZE; i++)
         bytes[i] = (char)(i * 31 + i / 777);
-    client = live_fake("", "3");
+    client = live_fake("", "8");
     there_is("there", SIZE);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         try_row(i);
