@@ -67,6 +67,7 @@ static struct {
     atomic_uint list_delay_ms;     /* between reading the listing and giving it back */
     void (*_Atomic on_list)(void); /* called there */
     atomic_bool no_list_etag;
+    atomic_bool other_copy_etag; /* as of what was put in parts */
     atomic_bool other_list_etag; /* listings have other ETags than everything else */
 } mem3 = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -402,11 +403,15 @@ int s3pve_object_copy(
     mem3.n_copy++;
     object = mem3_get(src, NULL, err);
     if (object) {
-        char *data = malloc(object->len + 1);
+        char *data = malloc(object->len + 1), etag[40];
         size_t len = object->len;
 
         memcpy(data, object->data, len);
-        mem3_info(mem3_store(dst, data, len), ret_info);
+        strcpy(etag, object->etag);
+        object = mem3_store(dst, data, len);
+        if (!mem3.other_copy_etag) /* a sum of the bytes, where they came in one piece */
+            strcpy(object->etag, etag);
+        mem3_info(object, ret_info);
         free(data);
     }
     pthread_mutex_unlock(&mem3.lock);

@@ -189,6 +189,15 @@ static void plain_objects(void) {
     is_int(s3pve_file_read(file, text, 5, 0), 5, "and who had it open reads on");
     s3pve_file_close(file);
 
+    mem3.other_copy_etag = true;
+    mount_open("template/iso/a.iso", O_RDONLY, &file);
+    is_int(mount_rename("template/iso/a.iso", "template/iso/b.iso"), 0, "with another ETag");
+    is_int(s3pve_file_read(file, text, 5, 0), -EIO, "... it might be another version");
+    s3pve_file_close(file);
+    is_str(mount_read("template/iso/b.iso"), "image", "... for who opened it before");
+    is_int(mount_rename("template/iso/b.iso", "template/iso/a.iso"), 0, "(and back)");
+    mem3.other_copy_etag = false;
+
     mount_write("dump/n.notes.tmp.1", "new notes");
     mount_write("dump/n.notes", "old notes");
     is_int(mount_rename("dump/n.notes.tmp.1", "dump/n.notes"), 0, "a file replaces another");

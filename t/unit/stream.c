@@ -112,7 +112,40 @@ static void one_writer(void) {
     );
 }
 
+/* The kernel tells of the last close(2) after it has returned: the next may be quicker. */
+static void next_writer(void) {
+    struct s3pve_file *late;
+
+    mount_open("snippets/next", O_WRONLY | O_CREAT, &late);
+    mount_append(late, "first", 0);
+    s3pve_file_flush(late);
+    is_int(mount_open("snippets/next", O_WRONLY | O_TRUNC, &file), 0, "who comes after a close");
+    mount_append(file, "second", 0);
+    s3pve_file_close(late);
+    is_int(mount_close(file), 0, "... writes the file anew");
+    is_str(mem3_text("snippets/next"), "second", "... and that is what stays");
+
+    mount_open("snippets/next", O_WRONLY | O_TRUNC, &late);
+    mount_append(late, "third", 0);
+    s3pve_file_flush(late);
+    is_int(mount_open("snippets/next", O_WRONLY | O_APPEND, &file), 0, "or appends to it");
+    mount_append(file, "!", 0);
+    mount_append(late, "lost", 5);
+    is_int(s3pve_file_flush(late), -EIO, "if the other goes on after all, its close tells");
+    s3pve_file_close(late);
+    mount_close(file);
+    is_str(mem3_text("snippets/next"), "third!", "... and nothing is mixed");
+    ok(is_clean(), "nothing is left over");
+}
+
 static void failing(void) {
+    mount_open("import/broken", O_WRONLY | O_CREAT, &file);
+    mem3.fail = "part";
+    mount_stream(file, 0, MIB(40), STEP);
+    mem3.fail = NULL;
+    is_int(mount_size("import/broken"), -ENOENT, "a new file that failed is not there any more");
+    s3pve_file_close(file);
+
     mem3.fail = "put";
     is_int(mount_write("snippets/f", "x"), -EIO, "when the store refuses, close says so");
     mem3.fail = NULL;
@@ -300,6 +333,22 @@ static void truncating(void) {
     ok(is_clean(), "nothing is left over");
 }
 
+/* truncate(2) between a writer's last close(2) and the kernel's word of it. */
+static void truncated_late(void) {
+    struct stat attr = {.st_size = 2}, st;
+
+    mount_open("snippets/late", O_WRONLY | O_CREAT, &file);
+    mount_append(file, "12345", 0);
+    s3pve_file_flush(file);
+    is_int(
+        s3pve_files_setattr(fs, mount_ino("snippets/late"), &attr, S3PVE_SET_SIZE, &st),
+        0,
+        "truncate"
+    );
+    s3pve_file_close(file);
+    is_str(mem3_text("snippets/late"), "12", "... is published at once");
+}
+
 static void attributes(void) {
     struct stat attr = {.st_mode = 0400, .st_uid = 100000, .st_gid = (gid_t)-1}, st;
     uint64_t ino;
@@ -367,11 +416,13 @@ int main(void) {
     flushed_too_early();
     large_file();
     one_writer();
+    next_writer();
     failing();
     dropped();
     out_of_order();
     updating();
     truncating();
+    truncated_late();
     attributes();
     quota();
     killed_writer();

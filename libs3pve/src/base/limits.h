@@ -113,6 +113,7 @@
 #define LISTING_AGAIN_MS 2000  /* between two attempts that fail */
 #define READ_MS 30000          /* bytes nobody has cached, while the store answers ... */
 #define READ_OFFLINE_MS 5000   /* ... and while it does not */
+#define WRITER_WAIT_MS 1000    /* for a writer that is about to be gone */
 #define CHECK_MS 5000          /* the heartbeat's request */
 #define CHECK_EVERY_MS 10000   /* ... and how often, while nothing else proves the store alive */
 #define COUNT_EVERY_MS 600000  /* used bytes are listed anew */

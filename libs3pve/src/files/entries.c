@@ -37,7 +37,7 @@ int entry_delete(struct s3pve_files *files, const char *operation, const char *k
     return 0;
 }
 
-void entry_removed(struct s3pve_files *files, struct node *node) {
+struct stream *entry_removed(struct s3pve_files *files, struct node *node) {
     struct stream *stream = node->stream;
 
     tree_add_ghost(node->parent, node->name);
@@ -46,11 +46,14 @@ void entry_removed(struct s3pve_files *files, struct node *node) {
         local_remove(files, node);
     else if (node->is_published)
         usage_change(files, -(int64_t)node->size, -1);
-    if (stream)
+    if (stream) {
         stream_doom(stream);
+        stream->n_refs++;
+    }
     node->is_published = false;
     node->version++; /* who reads it has nothing to read any more */
     tree_unlink(&files->tree, node);
+    return stream;
 }
 
 /* ---------------------------------------------------------------- mkdir */
@@ -238,44 +241,37 @@ _public_ int s3pve_files_rmdir(struct s3pve_files *files, uint64_t parent, const
 /* With `lock` held, dropped for the network; @node is pinned. */
 static int unlink_node(struct s3pve_files *files, struct node *node) {
     _free_ char *key = tree_path(node);
-    struct stream *stream = node->stream;
-    int rc;
+    struct stream *doomed = NULL;
+    int rc = 0;
 
     if (node->is_dir)
         return -EISDIR;
     if (!key)
         return -ENOMEM;
-    if (stream)
-        stream->n_refs++;
     if (!node->is_local && node->is_published) {
         pthread_mutex_unlock(&files->lock);
         rc = entry_delete(files, "unlink", key);
         pthread_mutex_lock(&files->lock);
-        if (rc < 0 && !stream)
-            return rc;
-    } else {
-        rc = 0;
     }
-    if (rc == 0 && node->parent)
-        entry_removed(files, node);
-    else if (rc == 0 && node->is_published) /* a listing was quicker to see it go */
-        usage_change(files, -(int64_t)node->size, -1);
-    if (!stream)
+    if (rc < 0)
         return rc;
-
+    if (node->parent)
+        doomed = entry_removed(files, node);
+    else if (node->is_published) /* a listing was quicker to see it go */
+        usage_change(files, -(int64_t)node->size, -1);
     pthread_mutex_unlock(&files->lock);
-    if (rc == 0)
-        entry_drop_stream(stream);
-    else
-        stream_unref(stream);
+    entry_drop_stream(doomed);
     pthread_mutex_lock(&files->lock);
-    return rc;
+    return 0;
 }
 
 void entry_drop_stream(struct stream *stream) {
-    struct s3pve_files *files = stream->files;
+    struct s3pve_files *files;
     bool was_held;
 
+    if (!stream)
+        return;
+    files = stream->files;
     stream_drop_doomed(stream);
     pthread_mutex_lock(&files->lock);
     was_held = stream->is_held;

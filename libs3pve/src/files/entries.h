@@ -13,10 +13,14 @@ int entry_put_marker(struct s3pve_files *files, const char *key);
 int entry_delete(struct s3pve_files *files, const char *operation, const char *key);
 
 /* With `lock` held: what was at this name is gone from the store; T2, usage, and its readers know.
- * A stream of it is doomed, and wants entry_drop_stream(). */
-void entry_removed(struct s3pve_files *files, struct node *node);
+ * Return: its stream, doomed, with a reference that entry_drop_stream() takes; NULL when it had
+ * none.
+ */
+struct stream *entry_removed(struct s3pve_files *files, struct node *node);
 
-/* Without `lock`: drop a doomed stream, the caller's reference and that of being held. */
+/* Without `lock`: drop a doomed stream, the caller's reference and that of being held.  NULL is
+ * fine.
+ */
 void entry_drop_stream(struct stream *stream);
 
 #endif

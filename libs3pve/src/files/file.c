@@ -34,17 +34,43 @@ static bool is_writer(int flags) {
 
 /* ---------------------------------------------------------------- opening */
 
+/* The kernel tells of a last close(2) when it likes: the next open may come first. */
+static bool is_taken(const struct node *node, bool is_new) {
+    const struct stream *stream = node->stream;
+
+    if (!stream || stream->is_held)
+        return false;
+    return !stream->is_settled || (!node->is_published && !is_new);
+}
+
+/* With `lock` held, dropped while waiting; @node is pinned.  Return: 0, -EBUSY, or -EINTR. */
+static int wait_writer(struct s3pve_files *files, const struct node *node, bool is_new) {
+    struct s3pve_call call = files_call(files, 0);
+    int64_t until = clock_monotonic_ms() + WRITER_WAIT_MS;
+
+    while (is_taken(node, is_new)) {
+        if (clock_monotonic_ms() >= until)
+            return -EBUSY;
+        if (call.cancel && __atomic_load_n(call.cancel, __ATOMIC_RELAXED))
+            return -EINTR;
+        files_wait(files, WRITER_WAIT_MS / 10);
+    }
+    return 0;
+}
+
 /* With `lock` held: the stream for a new writer.  There is one at most. */
 static int open_stream(struct s3pve_file *file, bool is_new) {
     struct node *node = file->node;
 
-    if (node->stream && !node->stream->is_held)
+    if (is_taken(node, is_new))
         return -EBUSY;
-    if (node->stream) { /* closed, and waiting for its rename: go on with it */
+    if (node->stream && node->stream->is_held) { /* waiting for its rename: go on with it */
         node->stream->is_held = false;
         file->stream = node->stream;
         return 0;
     }
+    if (node->stream)
+        stream_supersede(node->stream);
     file->stream = stream_new(file->files, node, is_new);
     return file->stream ? 0 : -ENOMEM;
 }
@@ -201,6 +227,8 @@ _public_ int s3pve_file_open(
         rc = -EISDIR;
     else
         rc = file_new(files, node, &file);
+    if (rc == 0 && is_writer(flags))
+        rc = wait_writer(files, node, flags & O_TRUNC);
     if (rc == 0)
         rc = open_parts(file, flags, false, &keep_cache);
     pthread_mutex_unlock(&files->lock);
@@ -311,6 +339,8 @@ static int open_created(
     }
     if (rc == 0)
         rc = file_new(files, node, &file);
+    if (rc == 0 && is_writer(flags))
+        rc = wait_writer(files, node, is_new || flags & O_TRUNC);
     if (rc == 0)
         rc = open_parts(file, flags, is_new, &keep_cache);
     opened = rc == 0;

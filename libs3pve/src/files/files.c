@@ -116,6 +116,13 @@ void files_mark_online(struct s3pve_files *files) {
 
 /* ---------------------------------------------------------------- nodes */
 
+void files_wait(struct s3pve_files *files, unsigned ms) {
+    int64_t wake = clock_monotonic_ms() + ms;
+    struct timespec ts = {.tv_sec = wake / 1000, .tv_nsec = wake % 1000 * 1000000};
+
+    pthread_cond_timedwait(&files->changed, &files->lock, &ts);
+}
+
 struct node *files_node(struct s3pve_files *files, uint64_t ino) {
     return tree_node(&files->tree, ino);
 }

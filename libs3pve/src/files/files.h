@@ -45,7 +45,7 @@ struct s3pve_files {
     int closing;                            /* atomic; ends every call of ours */
 
     pthread_mutex_t lock;   /* guards everything below */
-    pthread_cond_t changed; /* a listing ended */
+    pthread_cond_t changed; /* a listing or a writer ended */
     struct tree tree;
     struct stream *streams; /* all of them, see stream.h */
     struct s3pve_files_notify notify;
@@ -77,6 +77,9 @@ int files_read_fail(struct s3pve_files *files, const char *key, const struct s3p
 
 /* The store answered, as far as listing and heartbeat can tell. */
 void files_mark_online(struct s3pve_files *files);
+
+/* With `lock` held: until `changed`, or so many milliseconds. */
+void files_wait(struct s3pve_files *files, unsigned ms);
 
 /* A node by number; NULL when unknown.  With `lock` held, like all of the tree. */
 struct node *files_node(struct s3pve_files *files, uint64_t ino);

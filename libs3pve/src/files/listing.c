@@ -15,6 +15,8 @@
 #include "files/listing.h"
 #include "files/names.h"
 
+#define POLL_MS 100 /* between two looks at a waiting caller's cancellation */
+
 struct found {
     char *name; /* owned */
     char *etag; /* owned; NULL for a directory */
@@ -310,10 +312,7 @@ static int wait_listing(struct s3pve_files *files, const struct node *dir, int64
     int64_t now;
 
     while (dir->is_listing && (now = clock_monotonic_ms()) < until_ms) {
-        int64_t wake = now + 100 < until_ms ? now + 100 : until_ms;
-        struct timespec ts = {.tv_sec = wake / 1000, .tv_nsec = wake % 1000 * 1000000};
-
-        pthread_cond_timedwait(&files->changed, &files->lock, &ts);
+        files_wait(files, until_ms - now < POLL_MS ? (unsigned)(until_ms - now) : POLL_MS);
         if (call.cancel && __atomic_load_n(call.cancel, __ATOMIC_RELAXED))
             return -EINTR;
     }

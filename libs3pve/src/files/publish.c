@@ -73,6 +73,20 @@ struct node *node_set_published(
     return node;
 }
 
+void publish_tell_kernel(
+    struct s3pve_files *files, const struct node *before, const struct node *after
+) {
+    struct s3pve_files_notify notify = files->notify;
+    _free_ char *name = after != before && after->parent ? strdup(after->name) : NULL;
+    uint64_t parent = name ? after->parent->ino : 0;
+
+    if (!name || !notify.inval_entry)
+        return;
+    pthread_mutex_unlock(&files->lock);
+    notify.inval_entry(notify.ctx, parent, name);
+    pthread_mutex_lock(&files->lock);
+}
+
 /* ---------------------------------------------------------------- calls */
 
 struct s3pve_call publish_slow_call(
@@ -379,10 +393,7 @@ static int flush_plain(struct stream *stream, const char *key) {
     struct s3pve_files *files = stream->files;
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info = {0};
-    struct s3pve_files_notify notify = {0};
     struct node *before, *after;
-    uint64_t parent = 0;
-    _free_ char *name = NULL;
 
     if (publish(stream, key, &info, &err) < 0)
         return files_fail(files, "close", key, &err);
@@ -397,15 +408,8 @@ static int flush_plain(struct stream *stream, const char *key) {
     stream->reserved = 0;
     stream->stored = stream->end;
     after = node_set_published(files, before, info.size, info.etag);
-    if (after != before) {
-        notify = files->notify;
-        parent = after->parent->ino;
-        name = strdup(after->name);
-    }
+    publish_tell_kernel(files, before, after);
     pthread_mutex_unlock(&files->lock);
-
-    if (name && notify.inval_entry)
-        notify.inval_entry(notify.ctx, parent, name);
     return 0;
 }
 
@@ -466,5 +470,10 @@ int stream_flush(struct stream *stream) {
     rc = held ? flush_held(stream) : flush_plain(stream, key);
     if (rc == 0)
         stream->is_dirty = false;
+    pthread_mutex_lock(&files->lock);
+    stream->is_settled = rc == 0;
+    stream->is_broken = rc < 0;
+    pthread_cond_broadcast(&files->changed);
+    pthread_mutex_unlock(&files->lock);
     return rc;
 }

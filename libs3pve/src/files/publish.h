@@ -43,4 +43,10 @@ struct node *node_set_published(
     struct s3pve_files *files, struct node *node, uint64_t size, const char *etag
 );
 
+/* With `lock` held, dropped for it: @after has the name that @before had, as far as the kernel
+ * knows. */
+void publish_tell_kernel(
+    struct s3pve_files *files, const struct node *before, const struct node *after
+);
+
 #endif

@@ -188,6 +188,7 @@ static int repin(struct reader *reader, const struct object *object) {
         return -EIO;
     reader->etag = strdup(info.etag);
     reader->may_repin = false;
+    drop_below(reader, UINT64_MAX); /* bytes of the other version */
     return reader->etag ? -EAGAIN : -ENOMEM;
 }
 
@@ -422,7 +423,7 @@ ssize_t reader_read(struct reader *reader, void *buf, size_t len, uint64_t offse
     while (done < len) {
         ssize_t n = read_some(reader, (char *)buf + done, len - done, offset + done);
 
-        if (n == -EAGAIN)
+        if (n == -EAGAIN && done == 0)
             continue;
         if (n <= 0)
             return n < 0 ? n : -EIO;

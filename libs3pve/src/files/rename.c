@@ -33,17 +33,11 @@ struct rename {
 
 /* ---------------------------------------------------------------- the tree, with `lock` held */
 
-/* What was at the new name makes room.  Return: its stream, which is doomed, with a reference. */
+/* What was at the new name makes room.  Return: its doomed stream, see entry_removed(). */
 static struct stream *displace(struct rename *rn) {
     struct node *target = tree_child(&rn->files->tree, rn->to_dir, rn->to_name);
-    struct stream *stream = target && target != rn->node ? target->stream : NULL;
 
-    if (!target || target == rn->node)
-        return NULL;
-    if (stream)
-        stream->n_refs++;
-    entry_removed(rn->files, target);
-    return stream;
+    return target && target != rn->node ? entry_removed(rn->files, target) : NULL;
 }
 
 /* With `lock` held.  A listing may have dropped the node in between: it saw what we did. */
@@ -70,8 +64,7 @@ static int move(struct rename *rn) {
     doomed = displace(rn);
     rc = move_node(rn);
     pthread_mutex_unlock(&files->lock);
-    if (doomed)
-        entry_drop_stream(doomed);
+    entry_drop_stream(doomed);
     return rc;
 }
 
@@ -135,20 +128,23 @@ static void add_copy(struct rename *rn, const struct object *object, const char 
         node_set_published(files, node, object->size, etag);
 }
 
-/* The copy is there, and the original is gone: or not, and then both names have the bytes. */
+/* The copy is there, and the original is gone: or not, and then both names have the bytes.  An ETag
+ * that stayed the same proves that the bytes did, and open readers go on; any other might be of
+ * what somebody put there just before. */
 static void copied(struct rename *rn, const struct object *object, const char *etag, bool both) {
     struct s3pve_files *files = rn->files;
+    struct node *node = rn->node;
     struct stream *doomed;
 
     pthread_mutex_lock(&files->lock);
     doomed = displace(rn);
     if (both || move_node(rn) < 0)
         add_copy(rn, object, etag);
-    else
-        tree_set_etag(rn->node, etag); /* the same bytes: readers go on */
+    else if (node->version != object->version || strcmp(node->etag, etag) != 0)
+        node = node_set_published(files, node, object->size, etag);
+    publish_tell_kernel(files, rn->node, node);
     pthread_mutex_unlock(&files->lock);
-    if (doomed)
-        entry_drop_stream(doomed);
+    entry_drop_stream(doomed);
 }
 
 static int rename_object(struct rename *rn) {

@@ -27,6 +27,7 @@ struct stream *stream_new(struct s3pve_files *files, struct node *node, bool is_
     stream->spool = SPOOL_INIT;
     stream->place = is_new ? PLACE_HEAD : PLACE_STORED;
     stream->is_dirty = is_new;
+    stream->is_settled = !is_new;
     stream->end = stream->size = is_new ? 0 : node->size;
     stream->n_refs = 1;
     stream->node = node;
@@ -234,6 +235,8 @@ static void show_size(struct stream *stream) {
     LOCK_SCOPE(&stream->files->lock);
     stream->size = stream->end;
     stream->stored = stream->upload ? s3pve_upload_stored(stream->upload) : stream->stored;
+    stream->is_settled = false;
+    stream->is_broken = stream->failed != 0;
     stream->node->mtime_s = clock_wall_s();
     stream->node->mtime_is_set = false;
 }
@@ -317,10 +320,12 @@ static int truncate_sent(struct stream *stream, uint64_t size) {
 static int truncate_locked(struct stream *stream, uint64_t size) {
     int rc = stream->failed;
 
-    if (rc == 0 && stream->place == PLACE_STORED && size == 0)
+    if (rc == 0 && stream->place == PLACE_STORED && size == 0) {
+        publish_drop_misplaced(stream);
         stream->place = PLACE_HEAD;
-    else if (rc == 0 && stream->place == PLACE_STORED)
+    } else if (rc == 0 && stream->place == PLACE_STORED) {
         rc = load(stream);
+    }
     if (rc == 0)
         rc = grow_quota(stream, size);
     if (rc < 0)
@@ -403,6 +408,7 @@ void stream_unref(struct stream *stream) {
     }
     vanished = leave_node(stream, &parent);
     notify = files->notify;
+    pthread_cond_broadcast(&files->changed);
     pthread_mutex_unlock(&files->lock);
 
     stream_discard(stream);
@@ -430,6 +436,11 @@ void stream_close(struct stream *stream) {
     pthread_mutex_unlock(&stream->io);
     if (!keep)
         stream_unref(stream);
+}
+
+void stream_supersede(struct stream *stream) {
+    stream->is_doomed = true;
+    stream->node->stream = NULL;
 }
 
 void stream_doom(struct stream *stream) {

@@ -49,6 +49,8 @@ struct stream {
     struct node *node;   /* pinned */
     unsigned n_refs;     /* the open file's, or that of being held */
     bool is_held;        /* closed, and waiting for its rename */
+    bool is_settled;     /* nothing is neither published nor sealed: its writer may be gone */
+    bool is_broken;      /* it failed, and close(2) will say so or has said so */
     bool is_doomed;      /* unlinked: nothing of it may appear */
     uint64_t size;       /* `end`, for others to see */
     uint64_t stored;     /* bytes the store has confirmed */
@@ -81,6 +83,10 @@ int stream_publish_as(struct stream *stream, const char *key, struct s3pve_info 
 bool stream_has_content(struct stream *stream);
 /* Must its bytes stay where they are going, so that another name is impossible for now? */
 bool stream_is_bound(struct stream *stream);
+
+/* Another writer takes the file over from one who has published or sealed it, and whose last
+ * close(2) the kernel may not have told us of yet.  With `lock` held. */
+void stream_supersede(struct stream *stream);
 
 /* It was unlinked: with `lock` held, then without. */
 void stream_doom(struct stream *stream);

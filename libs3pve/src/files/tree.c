@@ -380,18 +380,6 @@ int tree_set_object(struct node *node, uint64_t size, int64_t mtime_s, const cha
     return 0;
 }
 
-int tree_set_etag(struct node *node, const char *etag) {
-    char *copy = strdup(etag);
-
-    if (!copy)
-        return -1;
-    free(node->etag);
-    free(node->list_etag);
-    node->etag = copy;
-    node->list_etag = NULL;
-    return 0;
-}
-
 bool tree_is_listed_as(struct node *node, uint64_t size, const char *etag) {
     if (!node->is_published || node->size != size)
         return false;

@@ -122,9 +122,6 @@ struct node *tree_next(const struct node *top, const struct node *node);
 /* What the store has in a file is now this; a new version unless the ETag is the same. */
 int tree_set_object(struct node *node, uint64_t size, int64_t mtime_s, const char *etag);
 
-/* The same bytes have another ETag now, as a copy does. */
-int tree_set_etag(struct node *node, const char *etag);
-
 /* A listing says @etag and @size: is that what we know already?  Some stores list another ETag than
  * they answer a PUT with, so the first one seen after our own change is taken for it; should it be
  * another's version after all, reading finds out (tree_doubt). */

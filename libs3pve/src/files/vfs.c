@@ -31,7 +31,8 @@ static int find(struct s3pve_files *files, struct node *dir, const char *name, s
             return rc;
         child = tree_child(&files->tree, dir, name);
     }
-    if (!child)
+    /* what failed before it was ever there is not there, whoever still has it open */
+    if (!child || (child->stream && child->stream->is_broken && !child->is_published))
         return -ENOENT;
     *ret = child;
     return 0;
@@ -82,13 +83,19 @@ _public_ int s3pve_files_getattr(struct s3pve_files *files, uint64_t ino, struct
 }
 
 /* With `lock` held: the stream that changes the size, with a reference for us; one of our own when
- * nobody has the file open for writing. */
+ * nobody has the file open for writing.  @ret_is_own: we have to publish, too, since its writer has
+ * done so and may not close it again. */
 static struct stream *stream_for(struct s3pve_files *files, struct node *node, bool *ret_is_own) {
-    *ret_is_own = !node->stream;
-    if (!node->stream)
-        return stream_new(files, node, false);
-    node->stream->n_refs++;
-    return node->stream;
+    struct stream *stream = node->stream;
+
+    *ret_is_own = !stream || stream->is_settled;
+    if (stream)
+        stream->n_refs++;
+    else
+        stream = stream_new(files, node, false);
+    if (stream)
+        stream->is_settled = false;
+    return stream;
 }
 
 /* @node is pinned. */
