@@ -160,6 +160,36 @@ is_deeply(
     { source => 'import/x.ova' }, 'an OVA is looked into as in a directory'
 );
 
+# --- a stream
+
+my sub import_of ($data, $volname, $format = 'raw+size') {
+    spew("$root/stream", $data);
+    open(my $fh, '<:raw', "$root/stream") or die;
+    return $class->volume_import($scfg, 'a', $fh, $volname, $format);
+}
+
+my $iso = join('', map { pack('N', $_) } 1 .. 1000);
+is(import_of(pack('Q<', 4096) . $iso, 'iso/in.iso'), 'a:iso/in.iso', 'a stream is imported');
+is(-s "$mnt/template/iso/in.iso", 4000, 'its size may be given in sectors');
+is(
+    error_of(sub { import_of(pack('Q<', 4000) . $iso, 'iso/in.iso') }),
+    "file '$mnt/template/iso/in.iso' already exists\n", 'but not over a file'
+);
+is(-s "$mnt/template/iso/in.iso", 4000, 'which stays');
+is(
+    error_of(sub { import_of(pack('Q<', 8000) . $iso, 'iso/short.iso') }),
+    "the stream ended early: 4000 bytes are missing\n", 'half a stream is no file'
+);
+ok(!-e "$mnt/template/iso/short.iso", 'and none is left');
+ok(error_of(sub { import_of('', 'iso/empty.iso') }), 'nor of none');
+ok(!-e "$mnt/template/iso/empty.iso", 'at all');
+for my $case (['import/x.qcow2', 'raw+size'], ['iso/x.iso', 'tar+size'], [$backup, 'raw+size']) {
+    is(
+        error_of(sub { import_of('', $case->@*) }),
+        "asked the base class\n", "$case->[0] from $case->[1] is the base's to judge"
+    );
+}
+
 # --- what it does not do
 
 is(

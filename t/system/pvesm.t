@@ -4,7 +4,6 @@ use v5.36;
 
 use Digest::SHA;
 use FindBin qw($RealBin);
-use JSON::PP ();
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -127,12 +126,18 @@ for my $name (@names) {
     $pve->must('sh', '-c', 'echo log > /mnt/pve/st/dump/' . $name =~ s/\.vma\.zst/.log/r);
 }
 my $note = "first line\nsecond";
-$pve->api('PUT', "storage/st/content/st:backup/$names[0]", 'protected=1', "notes=$note");
-is($client->get("dump/$names[0].notes"), $note, 'notes are an object beside the backup');
+my $attributes = q{use PVE::Storage; my ($volname, %set) = @ARGV;
+    my @st = (PVE::Storage::config()->{ids}->{st}, 'st', $volname);
+    my $plugin = PVE::Storage::Plugin->lookup('s3');
+    $plugin->update_volume_attribute(@st, $_, $set{$_}) for sort keys %set;
+    print join('|', map { $plugin->get_volume_attribute(@st, $_) } qw(notes protected))};
+my @set = ('perl', '-e', $attributes, "backup/$names[0]");
+is(
+    $pve->must(@set, notes => $note, protected => 1), "$note|1",
+    'a backup has notes and protection'
+);
+is($client->get("dump/$names[0].notes"), $note, 'notes are an object beside it');
 is(exists_in_bucket("dump/$names[0].protected"), 1, 'so is its protection');
-my $content = JSON::PP->new->decode($pve->api('GET', "storage/st/content/st:backup/$names[0]"));
-is($content->{notes}, $note, 'both are read back');
-is($content->{protected}, 1, 'as they were set');
 
 my $dry = $pve->must('pvesm', 'prune-backups', 'st', '--keep-last', 1, '--dry-run', 1);
 is(scalar(() = $dry =~ m/\bremove\b/g), 3, 'pruning says what it would remove');
@@ -147,7 +152,7 @@ is(exists_in_bucket('dump/' . $names[1] =~ s/\.vma\.zst/.log/r), 0, 'with what b
 my (undef, @said) = $pve->run('pvesm', 'free', "st:backup/$names[0]"); # a task: its exit is 0
 like("@said", qr/cannot remove protected volume/, 'protection holds');
 is(exists_in_bucket("dump/$names[0]"), 1, 'and the backup is there');
-$pve->api('PUT', "storage/st/content/st:backup/$names[0]", 'protected=0', 'notes=');
+$pve->must(@set, notes => '', protected => 0);
 is(exists_in_bucket("dump/$names[0].notes"), 0, 'empty notes are none');
 $pve->must('pvesm', 'free', "st:backup/$names[0]");
 is(exists_in_bucket("dump/$names[0]"), 0, 'without protection it goes');

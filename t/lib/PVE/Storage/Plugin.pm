@@ -90,6 +90,13 @@ sub volume_size_info ($class, $scfg, $storeid, $volname, $timeout) {
     return 'asked the base class';
 }
 
+sub read_common_header ($fh) {
+    sysread($fh, my $size, 8) == 8 or die "import: no size found in export header, aborting.\n";
+    return unpack('Q<', $size);
+}
+
+sub volume_import ($class, @param) { die "asked the base class\n" }
+
 sub config_aware_base_mkdir ($class, $scfg, $path) {
     File::Path::make_path($path) if $scfg->{'create-base-path'} // 1;
     return;
