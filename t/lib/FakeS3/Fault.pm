@@ -61,6 +61,7 @@ sub pick ($self, $req) {
         next if $rule->{op} ne '*' && $rule->{op} ne $req->{op};
         next if $rule->{key} ne '' && $req->{key} !~ m/$rule->{key}/;
         next if $rule->{times} && $rule->{hits} >= $rule->{times};
+        next if $rule->{do} eq 'reset' && $req->{length} < ($rule->{after} // 0);
         next if $rule->{seen}++ < $rule->{skip};
         next if defined($rule->{p}) && rand() >= $rule->{p};
         ++$rule->{hits};
