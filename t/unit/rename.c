@@ -276,6 +276,32 @@ static void local_files(void) {
     ok(atomic_load(&fs->local_bytes) <= 24, "and the node has its space back");
 }
 
+static void *write_new(void *ctx) {
+    *(int *)ctx = mount_write("snippets/slow", "NEW");
+    return NULL;
+}
+
+/* close(2) is still putting the object when another process renames it. */
+static void during_a_close(void) {
+    pthread_t writer;
+    int closed = -1;
+
+    is_int(mount_write("snippets/target", "OLD"), 0, "there is a file");
+    mem3.delay_ms = 300;
+    pthread_create(&writer, NULL, write_new, &closed);
+    for (int i = 0; i < 200 && mount_size("snippets/slow") != 3; i++)
+        usleep(5000);
+    is_int(
+        mount_rename("snippets/slow", "snippets/target"), 0, "one being closed is renamed to it"
+    );
+    pthread_join(writer, NULL);
+    mem3.delay_ms = 0;
+    is_int(closed, 0, "... and its close succeeds");
+    is_str(mem3_text("snippets/target"), "NEW", "the store has it under the new name");
+    is_int(mem3_size("snippets/slow"), -1, "... and no longer under the old one");
+    is_int(mount_size("snippets/slow"), -ENOENT, "nor has the mount");
+}
+
 int main(void) {
     mount3_begin();
     the_backup(MIB(40) + 5, "40 MiB");
@@ -286,6 +312,7 @@ int main(void) {
     failing_complete();
     over_an_object();
     plain_objects();
+    during_a_close();
     directories();
     local_files();
     return mount3_end();

@@ -218,10 +218,19 @@ static int check_source(const struct rename *rn) {
 }
 
 /* A file that somebody is still writing, under a name of its own. */
-static int rename_written(struct rename *rn, struct stream *stream, bool is_published) {
-    if (stream_is_bound(stream))
-        return -EBUSY;
-    return is_published ? rename_object(rn) : move(rn);
+static int rename_written(struct rename *rn, struct stream *stream) {
+    bool is_published;
+    int rc = -EBUSY;
+
+    /* A close that is publishing it ends first, and none begins before the name has moved: it
+     * would publish under the old one. */
+    LOCK_SCOPE(&stream->io);
+    pthread_mutex_lock(&rn->files->lock);
+    is_published = rn->node->is_published;
+    pthread_mutex_unlock(&rn->files->lock);
+    if (!stream_is_bound(stream))
+        rc = is_published ? rename_object(rn) : move(rn);
+    return rc;
 }
 
 /* Without `lock`. */
@@ -244,7 +253,7 @@ static int rename_file(struct rename *rn) {
     if (may_hold && stream_has_content(stream))
         rc = rename_held(rn, stream, is_published);
     else
-        rc = rename_written(rn, stream, is_published);
+        rc = rename_written(rn, stream);
     stream_unref(stream);
     return rc;
 }

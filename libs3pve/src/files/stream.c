@@ -465,8 +465,7 @@ bool stream_has_content(struct stream *stream) {
     return stream->place != PLACE_STORED || stream->is_misplaced;
 }
 
-bool stream_is_bound(struct stream *stream) {
-    LOCK_SCOPE(&stream->io);
+bool stream_is_bound(const struct stream *stream) {
     return stream->place == PLACE_SENT && stream->is_dirty;
 }
 

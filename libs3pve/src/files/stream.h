@@ -82,7 +82,7 @@ int stream_publish_as(struct stream *stream, const char *key, struct s3pve_info 
 /* Has it bytes that the object has not? */
 bool stream_has_content(struct stream *stream);
 /* Must its bytes stay where they are going, so that another name is impossible for now? */
-bool stream_is_bound(struct stream *stream);
+bool stream_is_bound(const struct stream *stream); /* with `io` held */
 
 /* Another writer takes the file over from one who has published or sealed it, and whose last
  * close(2) the kernel may not have told us of yet.  With `lock` held. */
