@@ -3,6 +3,8 @@
 #ifndef MEM3_LIST_H
 #define MEM3_LIST_H
 
+#include "mem3.h"
+
 int s3pve_list_open(
     struct s3pve_client *client,
     const char *prefix,

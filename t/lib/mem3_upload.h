@@ -3,6 +3,8 @@
 #ifndef MEM3_UPLOAD_H
 #define MEM3_UPLOAD_H
 
+#include "mem3.h"
+
 int s3pve_upload_open(
     struct s3pve_client *client,
     const char *key,
