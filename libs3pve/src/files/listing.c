@@ -340,9 +340,13 @@ static int refresh_once(struct s3pve_files *files, struct node *dir) {
 int listing_refresh(struct s3pve_files *files, struct node *dir) {
     int rc = 0;
 
-    /* twice: the listing that was running may have begun too early to count */
-    for (int i = 0; i < 2 && rc == 0 && !dir->is_local && !is_fresh(files, dir); i++)
+    /* twice: the listing that was running may have begun too early to count; but a directory that
+     * is still unknown then has had its time */
+    for (int i = 0; rc == 0 && !dir->is_local && !is_fresh(files, dir); i++) {
+        if (i == 2 || (i == 1 && !dir->was_listed))
+            break;
         rc = refresh_once(files, dir);
+    }
     if (rc < 0)
         return rc;
     if (!tree_is_linked(&files->tree, dir))

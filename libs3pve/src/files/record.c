@@ -109,7 +109,12 @@ int record_new(
         int saved = errno;
 
         record_end(files, record, true);
-        return error_set(err, S3PVE_E_IO, "upload record: %s", strerror(saved));
+        return error_set(
+            err,
+            saved == ENOSPC ? S3PVE_E_NO_SPACE : S3PVE_E_IO,
+            "upload record: %s",
+            strerror(saved)
+        );
     }
     *ret_record = record;
     return 0;
