@@ -50,6 +50,15 @@ static bool in_place(const char *path) {
     return stat(path, &stat_buf) == 0 && !S_ISREG(stat_buf.st_mode);
 }
 
+/* Only what has bytes is cut: ext4 writes a file out at close that was once cut to nothing. */
+static int empty(const struct target *target, struct s3pve_error *err) {
+    struct stat stat;
+
+    if (fstat(target->fd, &stat) < 0 || (stat.st_size > 0 && ftruncate(target->fd, 0) < 0))
+        return fail_errno(err, "%s", target->part);
+    return 0;
+}
+
 static int target_open(struct target *target, bool keep, struct s3pve_error *err) {
     if (in_place(target->path)) {
         target->fd = open(target->path, O_WRONLY | O_CLOEXEC);
@@ -65,9 +74,7 @@ static int target_open(struct target *target, bool keep, struct s3pve_error *err
         free(steal_ptr(&target->part)); /* somebody else's: not ours to remove */
         return fail(err, S3PVE_E_CONFLICT, "another process writes %s.part", target->path);
     }
-    if (!keep && ftruncate(target->fd, 0) < 0)
-        return fail_errno(err, "%s", target->part);
-    return 0;
+    return keep ? 0 : empty(target, err);
 }
 
 static int target_publish(const struct target *target, struct s3pve_error *err) {
