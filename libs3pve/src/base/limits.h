@@ -91,6 +91,7 @@
     MIB(32)                   /* a download looks so often whether more connections would help ... \
                                */
 #define GET_FAST (MIB(1) / 4) /* ... unless one brings so much a millisecond: a LAN, a disk */
+#define GET_GATHER KIB(256)   /* written at once */
 #define CACHE_BLOCK MIB(1)    /* unit of the node's read cache */
 #define COPY_PART MIB(256)    /* moved inside the store: only its round trips count */
 #define COPIES_IN_FLIGHT 8    /* of one server-side copy */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -90,8 +91,31 @@ void get_request(struct get *get, struct request *rq, uint64_t offset, uint64_t 
         request_header(rq, "if-match", "\"%s\"", get->etag);
 }
 
+static int write_gathered(struct get *get) {
+    size_t len = get->n_gathered;
+
+    get->n_gathered = 0;
+    return get_write(get, get->gathered, len);
+}
+
+/* curl hands out 16 KiB at a time: a copy costs less than so many calls of write(2). */
 static int sink(void *ctx, const void *data, size_t len) {
-    return get_write(ctx, data, len);
+    struct get *get = ctx;
+
+    if (!get->gathered || len > GET_GATHER)
+        return write_gathered(get) < 0 ? -1 : get_write(get, data, len);
+    if (get->n_gathered + len > GET_GATHER && write_gathered(get) < 0)
+        return -1;
+    memcpy(get->gathered + get->n_gathered, data, len);
+    get->n_gathered += len;
+    return 0;
+}
+
+/* What has come is written also when the rest did not. */
+static int send_stream(struct get *get, struct request *rq, struct s3pve_error *err) {
+    int rc = request_send(get->client, rq, err);
+
+    return get->write_errno || write_gathered(get) < 0 ? -1 : rc;
 }
 
 /* How long it is, and which version; a change of that is the end. */
@@ -188,7 +212,7 @@ static int get_stream(struct get *get, uint64_t until, struct s3pve_error *err) 
         get_request(get, &rq, get->next, (until < get->end ? until : get->end) - get->next);
         rq.sink = sink;
         rq.sink_ctx = get;
-        if (request_send(get->client, &rq, err) == 0) {
+        if (send_stream(get, &rq, err) == 0) {
             if (learn(get, &rq, err) < 0)
                 return -1;
             if (!rq.received && get->next < get->end)
@@ -262,7 +286,9 @@ _public_ int s3pve_object_get_fd(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
+    _free_ char *gathered = malloc(GET_GATHER);
     struct get get = {
+        .gathered = gathered, /* without it things are slower, no more */
         .client = client,
         .key = key,
         .fd = fd,

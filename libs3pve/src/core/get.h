@@ -15,6 +15,8 @@ struct get {
     uint64_t *progress;
     struct s3pve_call call;
     int write_errno; /* of the file descriptor */
+    char *gathered;  /* owned, or NULL; GET_GATHER bytes, what of a stream is not written yet */
+    size_t n_gathered;
 };
 
 /* Write to the file descriptor and advance.  Return: 0, or -1 with write_errno set (ECANCELED:
