@@ -57,7 +57,7 @@ struct s3pve_client *live_client(const char *prefix) {
 
 /* ------------------------------------------------------------------- fakes3 */
 
-static char fake_dir[64];
+static char fake_dir[128];
 
 static void run_fake(const char *verb, const char *args) {
     char command[1024];
@@ -82,7 +82,7 @@ static unsigned ask_number(const char *command) {
 }
 
 static void end_fake(void) {
-    char command[256];
+    char command[512];
 
     if (!fake_dir[0])
         return;
@@ -96,12 +96,12 @@ struct s3pve_client *live_fake(const char *settings, const char *timeout_s) {
     struct s3pve_config *config = s3pve_config_new();
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_client *client = NULL;
-    char args[512], path[128];
+    char args[512], path[160];
 
     if (!fake_dir[0])
         atexit(end_fake);
     end_fake();
-    snprintf(fake_dir, sizeof(fake_dir), "/tmp/s3pve-fake.XXXXXX");
+    snprintf(fake_dir, sizeof(fake_dir), "%s/s3pve-fake.XXXXXX", getenv("TMPDIR") ?: "/tmp");
     if (!mkdtemp(fake_dir))
         exit(1);
     snprintf(args, sizeof(args), "%s watch=%d >/dev/null", settings, (int)getpid());
@@ -130,14 +130,14 @@ void live_fake_clear(void) {
 }
 
 unsigned live_fake_count(const char *operation) {
-    char command[256];
+    char command[512];
 
     snprintf(command, sizeof(command), "t/lib/fakes3 log '%s' %s | wc -l", fake_dir, operation);
     return ask_number(command);
 }
 
 unsigned live_fake_uploads(void) {
-    char command[256];
+    char command[512];
 
     snprintf(
         command,
