@@ -9,12 +9,15 @@
 # make lint     clang-tidy, perlcritic
 # make install  honours DESTDIR, PREFIX, LIBDIR
 # make deb      Debian packages, in the parent folder
+#
+# V=1 shows commands.
 
 VERSION := $(shell sed -n '1s/.*(\([^)-]*\).*/\1/p' debian/changelog)
 PREFIX  ?= /usr
 LIBDIR  ?= $(PREFIX)/lib
 CFLAGS  ?= -O2 -g
 B       ?= build
+Q        = $(if $(V),,@echo '  $@';)
 
 # pkg-config may be missing until `make deps` has run, so nothing here is asked before it is needed.
 PKGS      := libcurl openssl libxml-2.0 jansson libisal
@@ -44,43 +47,45 @@ all: $(B)/libs3pve.so.0 \
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(B)/libs3pve.so.0: $(LIB) libs3pve/libs3pve.map
-	$(CC) -shared -Wl,-soname,$(@F) -Wl,--version-script=libs3pve/libs3pve.map -Wl,-z,defs \
+	$(Q)$(CC) -shared -Wl,-soname,$(@F) -Wl,--version-script=libs3pve/libs3pve.map -Wl,-z,defs \
 	    $(LDFLAGS) -pthread -o $@ $(LIB) $(call libs_of,$(PKGS))
-	ln -sf $(@F) $(B)/libs3pve.so
+	@ln -sf $(@F) $(B)/libs3pve.so
 
 # A program takes from base just what it needs.
 $(B)/libbase.a: $(call objs,base)
-	rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(B)/s3pved: $(DMN) $(B)/libbase.a $(B)/libs3pve.so.0
-	$(CC) $(LDFLAGS) -pthread -o $@ $(DMN) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,$(PKGS_D))
+	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(DMN) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,$(PKGS_D))
 
 $(B)/s3pve: $(CLI) $(B)/libbase.a $(B)/libs3pve.so.0
-	$(CC) $(LDFLAGS) -pthread -o $@ $(CLI) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,jansson)
+	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(CLI) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,jansson)
 
 # A test takes from the archive just what it needs.
 $(B)/libs3pve.a: $(LIB)
-	rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 TESTLIB := $(patsubst %.c,$(B)/%.o,$(wildcard t/lib/*.c))
 $(B)/libtest.a: $(TESTLIB)
-	rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(UNIT): %.t: %.o $(B)/libtest.a $(B)/libs3pve.a
-	$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
+	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
 
 $(B)/xs/blib: $(wildcard xs/* xs/lib/* xs/lib/*/*) $(B)/libs3pve.so.0
-	rm -rf $(B)/xs && cp -r xs $(B)/
-	cd $(B)/xs && TOP=$(CURDIR) B=$(B) VERSION=$(VERSION) perl Makefile.PL INSTALLDIRS=vendor NO_PACKLIST=1
-	$(MAKE) -C $(B)/xs LD_RUN_PATH=
-	touch $@
+	$(Q)rm -rf $(B)/xs && cp -r xs $(B)/
+	@cd $(B)/xs && TOP=$(CURDIR) B=$(B) VERSION=$(VERSION) CFLAGS='$(CFLAGS) $(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' \
+	    perl Makefile.PL INSTALLDIRS=vendor NO_PACKLIST=1 $(if $(V),,>/dev/null)
+	@$(MAKE) -C $(B)/xs LD_RUN_PATH= $(if $(V),,>/dev/null)
+	@touch $@
 
+POD2MAN := pod2man --release=$(VERSION) --center=s3pve
 $(B)/man/%: libs3pve/man/%.pod
 	@mkdir -p $(@D)
-	pod2man --section=$(patsubst .%,%,$(suffix $@)) --release=$(VERSION) --center=s3pve $< $@
+	$(Q)$(POD2MAN) --section=$(patsubst .%,%,$(suffix $@)) $< $@
 
 # --- tests; see t/README.md
 
@@ -162,6 +167,8 @@ install: all
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(B)/s3pved
 	set -e; for m in $(MAN); do \
 	    install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man$${m##*.} $$m; done
+	$(POD2MAN) --section=3pm perl/PVE/Storage/Custom/S3Plugin.pm \
+	    $(DESTDIR)$(PREFIX)/share/man/man3/PVE::Storage::Custom::S3Plugin.3pm
 	cd perl && find PVE S3PVE -name '*.pm' -exec \
 	    install -D -m 0644 {} $(abspath $(DESTDIR))$(PREFIX)/share/perl5/{} \;
 	$(MAKE) -C $(B)/xs pure_install DESTDIR=$(abspath $(DESTDIR))
