@@ -126,25 +126,13 @@ static int file_new(struct s3pve_files *files, struct node *node, struct s3pve_f
     return 0;
 }
 
-static int open_local(struct s3pve_file *file, int flags) {
-    file->fd = local_open(file->files, file->node->ino, flags);
-    if (file->fd < 0)
-        return file->fd;
-    if (flags & O_TRUNC) {
-        LOCK_SCOPE(&file->files->lock);
-        atomic_fetch_sub(&file->files->local_bytes, file->node->size);
-        file->node->size = 0;
-    }
-    return 0;
-}
-
 /* What is left of opening needs the network or the disk. */
 static int open_rest(struct s3pve_file *file, int flags) {
-    if (file->node->is_local)
-        return open_local(file, flags);
-    if (file->stream && flags & O_TRUNC)
-        return stream_truncate(file->stream, 0);
-    return 0;
+    if (file->node->is_local) {
+        file->fd = local_open(file->files, file->node, flags);
+        return file->fd < 0 ? file->fd : 0;
+    }
+    return file->stream && flags & O_TRUNC ? stream_truncate(file->stream, 0) : 0;
 }
 
 /* With `lock` held.  A listing may lack ETags, or have another for what we put there: that is a
@@ -472,7 +460,7 @@ _public_ struct s3pve_file *s3pve_file_close(struct s3pve_file *file) {
     if (file->stream)
         stream_close(file->stream);
     if (file->fd >= 0)
-        close(file->fd);
+        local_close(files, file->node, file->fd);
     pthread_mutex_lock(&files->lock);
     files->n_open--;
     tree_unpin(&files->tree, file->node);

@@ -12,14 +12,34 @@ static void path_of(const struct s3pve_files *files, uint64_t ino, char ret_path
     snprintf(ret_path, 4096, "%s/local/%llu", files->state_dir, (unsigned long long)ino);
 }
 
-int local_open(struct s3pve_files *files, uint64_t ino, int flags) {
+/* With `lock` held: nobody can reach its bytes any more. */
+static void free_bytes(struct s3pve_files *files, const struct node *node) {
+    atomic_fetch_sub(&files->local_bytes, node->size);
+}
+
+int local_open(struct s3pve_files *files, struct node *node, int flags) {
     char path[4096];
     int fd;
 
-    path_of(files, ino, path);
+    path_of(files, node->ino, path);
     flags &= O_ACCMODE | O_APPEND | O_TRUNC | O_CREAT;
     fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    LOCK_SCOPE(&files->lock);
+    node->n_readers++;
+    if (flags & O_TRUNC) {
+        free_bytes(files, node);
+        node->size = 0;
+    }
+    return fd;
+}
+
+void local_close(struct s3pve_files *files, struct node *node, int fd) {
+    close(fd);
+    LOCK_SCOPE(&files->lock);
+    if (--node->n_readers == 0 && !node->parent)
+        free_bytes(files, node);
 }
 
 /* Count @size against LOCAL_MAX.  Return: 0, or -ENOSPC. */
@@ -73,7 +93,8 @@ void local_remove(struct s3pve_files *files, const struct node *node) {
 
     path_of(files, node->ino, path);
     unlink(path);
-    atomic_fetch_sub(&files->local_bytes, node->size);
+    if (node->n_readers == 0)
+        free_bytes(files, node);
 }
 
 void local_empty(struct s3pve_files *files) {

@@ -6,7 +6,8 @@
 #include "files/files.h"
 
 /* Return: a descriptor, or -errno.  @flags as in open(2), with O_CREAT for a new file. */
-int local_open(struct s3pve_files *files, uint64_t ino, int flags);
+int local_open(struct s3pve_files *files, struct node *node, int flags);
+void local_close(struct s3pve_files *files, struct node *node, int fd);
 
 /* Return: bytes written, or -errno; -ENOSPC also beyond LOCAL_MAX. */
 ssize_t local_write(
