@@ -73,7 +73,9 @@ static int add_found(struct listing *listing, const struct s3pve_entry *entry) {
     if (listing->n_found == listing->room) {
         size_t room = listing->room ? listing->room * 2 : 64;
 
-        found = room <= DIR_ENTRIES_MAX ? realloc(listing->found, room * sizeof(*found)) : NULL;
+        if (room > DIR_ENTRIES_MAX)
+            room = DIR_ENTRIES_MAX;
+        found = room > listing->room ? realloc(listing->found, room * sizeof(*found)) : NULL;
         if (!found)
             return -1;
         listing->found = found;

@@ -21,7 +21,7 @@ struct pool {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t work, idle;
     struct job *first, **last;
-    unsigned n_threads, n_idle;
+    unsigned n_queued, n_threads, n_idle;
     bool stopping;
 };
 
@@ -35,6 +35,7 @@ static struct job *next_job(struct pool *pool) {
     }
     job = pool->first;
     if (job) {
+        pool->n_queued--;
         pool->first = job->next;
         if (!pool->first)
             pool->last = &pool->first;
@@ -112,14 +113,6 @@ struct pool *pool_free(struct pool *pool) {
     return NULL;
 }
 
-static unsigned n_queued(const struct pool *pool) {
-    unsigned n = 0;
-
-    for (const struct job *job = pool->first; job; job = job->next)
-        n++;
-    return n;
-}
-
 int pool_run(struct pool *pool, void (*fn)(void *arg), void *arg) {
     struct job *job = malloc(sizeof(*job));
 
@@ -128,7 +121,7 @@ int pool_run(struct pool *pool, void (*fn)(void *arg), void *arg) {
     *job = (struct job){.fn = fn, .arg = arg};
 
     LOCK_SCOPE(&pool->lock);
-    if (n_queued(pool) >= pool->n_idle && pool->n_threads < pool->max_threads)
+    if (pool->n_queued >= pool->n_idle && pool->n_threads < pool->max_threads)
         start_worker(pool);
     if (!pool->n_threads) {
         free(job);
@@ -136,6 +129,7 @@ int pool_run(struct pool *pool, void (*fn)(void *arg), void *arg) {
     }
     *pool->last = job;
     pool->last = &job->next;
+    pool->n_queued++;
     pthread_cond_signal(&pool->work);
     return 0;
 }
