@@ -64,9 +64,37 @@ invalid('"status"', 'a string');
 invalid('{"cmd": 7}', 'a number for a command');
 invalid('{"cmd": "reboot"}', 'an unknown command');
 invalid('{"cmd": "ping", "cmd": "stop"}', 'a command given twice');
+invalid(qq({"cmd": "stop", "force": $_}), "force as $_") for qw(1 0 null "true" "" [] {});
+invalid('{"cmd": "stop", "forced": true}', 'a key that nobody knows');
+invalid('{"cmd": "ping", "force": true}', 'a key of another command');
+invalid('{"cmd": "status\\u0000"}', 'a command with a zero byte');
+is(
+    $daemon->ask('stop', force => 1)->{error}, '"force" must be true or false',
+    '... with the reason'
+);
+is($daemon->ask('ping', now => 1)->{error}, '"ping" has an unknown key', '... each');
 invalid("\xff\xfe{}", 'what is not UTF-8');
 invalid('[' x 60000, 'deep nesting');
 invalid('{"cmd": "' . ('x' x 70000) . '"}', 'a line beyond 64 KiB');
+
+# Pieces of requests in any order: either an answer or a refusal, and nothing is stopped.
+my @pieces = (
+    ',',
+    qw({ } [ ] " : \\ cmd ping status uploads force true false null 1 -1e999 \\u0000 \\ud800),
+    ' ', "\t", "\0", "\xc3", "\xc3\xa4", '"cmd"', '"cmd":"ping"', '"cmd":"status"', '"force":',
+);
+my $odd = 0;
+srand(7);
+for (1 .. 3000) {
+    my $line = join('', map { $pieces[rand(@pieces)] } 0 .. rand(8));
+    $line = "{$line}" if $_ % 2;
+    my $answer = $daemon->ask_line($line);
+    next if $answer && ($answer->{ok} || $answer->{code} eq 'INVALID' && $answer->{error});
+    $odd++;
+    diag("odd answer to '$line'");
+}
+is($odd, 0, '3000 lines of rubbish are answered or refused');
+ok($daemon->ask('ping')->{ok}, '... and the daemon goes on');
 
 my $socket = $daemon->connect();
 print {$socket} qq({"cmd": "ping"}\n{"cmd": "status"}\n{"cmd");

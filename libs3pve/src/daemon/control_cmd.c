@@ -2,6 +2,7 @@
 /* What the control socket answers; everything but `reload` and `refresh` comes from memory. */
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,14 +13,14 @@
 #define REFRESH_MS 5000
 #define UPLOADS_MAX 1000 /* named in one answer */
 
-static json_t *failure(const char *code, const char *why) {
-    return json_pack("{s:b, s:s, s:s}", "ok", 0, "code", code, "error", why);
-}
-
 /* A name the bucket holds need not be UTF-8, but JSON must. */
 static json_t *text(const char *bytes) {
     json_t *string = json_string(bytes);
     return string ? string : json_string("?");
+}
+
+static json_t *failure(const char *code, const char *why) {
+    return json_pack("{s:b, s:s, s:o}", "ok", 0, "code", code, "error", text(why));
 }
 
 static void add(json_t *object, const char *name, json_t *value) {
@@ -143,27 +144,59 @@ static json_t *cmd_stop(struct daemon *daemon, json_t *request) {
     );
 }
 
-static const struct {
+struct command {
     const char *name;
     json_t *(*run)(struct daemon *daemon, json_t *request);
-} commands[] = {
-    {"ping", cmd_ping},
-    {"status", cmd_status},
-    {"uploads", cmd_uploads},
-    {"reload", cmd_reload},
-    {"refresh", cmd_refresh},
-    {"stop", cmd_stop},
+    const char *flag; /* true or false, besides "cmd"; NULL: there is none */
 };
+
+static const struct command commands[] = {
+    {"ping", cmd_ping, NULL},
+    {"status", cmd_status, NULL},
+    {"uploads", cmd_uploads, NULL},
+    {"reload", cmd_reload, NULL},
+    {"refresh", cmd_refresh, NULL},
+    {"stop", cmd_stop, "force"},
+};
+
+static const struct command *find_command(const char *name) {
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+/* Who asks for what we do not know, or in another way, would take our answer for another.  Return:
+ * NULL, or the refusal. */
+static json_t *check(const struct command *command, json_t *request) {
+    const char *key;
+    json_t *value;
+    char why[80];
+    json_object_foreach(request, key, value) {
+        if (strcmp(key, "cmd") == 0)
+            continue;
+        if (!command->flag || strcmp(key, command->flag) != 0) {
+            snprintf(why, sizeof(why), "\"%s\" has an unknown key", command->name);
+            return failure("INVALID", why);
+        }
+        if (!json_is_boolean(value)) {
+            snprintf(why, sizeof(why), "\"%s\" must be true or false", key);
+            return failure("INVALID", why);
+        }
+    }
+    return NULL;
+}
 
 static json_t *answer_to(struct daemon *daemon, json_t *request) {
     const char *name = json_string_value(json_object_get(request, "cmd"));
     if (!name)
         return failure("INVALID", "not a JSON object with \"cmd\"");
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(commands[i].name, name) == 0)
-            return commands[i].run(daemon, request);
-    }
-    return failure("INVALID", "unknown command");
+    const struct command *command = find_command(name);
+    if (!command)
+        return failure("INVALID", "unknown command");
+    json_t *refusal = check(command, request);
+    return refusal ? refusal : command->run(daemon, request);
 }
 
 char *control_answer(struct daemon *daemon, const char *line, size_t len) {
