@@ -62,10 +62,11 @@ static struct {
     atomic_uint down_ms; /* at most the call's own deadline */
     const char
         *_Atomic fail; /* this operation fails, "" none: put delete copy complete abort ... */
-    _Atomic enum s3pve_code code;  /* ... with this; IO when 0 */
-    atomic_uint delay_ms;          /* before every answer */
-    atomic_uint list_delay_ms;     /* between reading the listing and giving it back */
-    void (*_Atomic on_list)(void); /* called there */
+    _Atomic enum s3pve_code code;    /* ... with this; IO when 0 */
+    atomic_uint delay_ms;            /* before every answer */
+    atomic_uint list_delay_ms;       /* between reading the listing and giving it back */
+    void (*_Atomic on_list)(void);   /* called there */
+    void (*_Atomic on_delete)(void); /* called between deleting and saying so */
     atomic_bool no_list_etag;
     atomic_bool other_copy_etag; /* as of what was put in parts */
     atomic_bool other_list_etag; /* listings have other ETags than everything else */
@@ -383,6 +384,8 @@ int s3pve_object_delete(
     mem3.counters.n_delete++;
     mem3_remove(key);
     pthread_mutex_unlock(&mem3.lock);
+    if (mem3.on_delete)
+        mem3.on_delete();
     return 0;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "mount3.h"
 
+#include "base/utf8.h"
+
 static void directories(void) {
     uint64_t n;
 
@@ -42,6 +44,36 @@ static void files(void) {
     is_int(mount_unlink("snippets/a"), 0, "... until it can");
     is_int(mount_write("snippets/a/b", "x"), -ENOENT, "no file below nothing");
     is_int(mount_write("snippets/\xff", "x"), -EINVAL, "no name that is not UTF-8");
+}
+
+static struct s3pve_file *late;
+
+static void close_late(void) {
+    mem3.on_delete = NULL;
+    is_int(mount_close(late), 0, "a file is removed while its new content is put");
+    ok(mem3_text("snippets/late") != NULL, "... just after the old one went");
+}
+
+static void unlink_and_close(void) {
+    mount_write("snippets/late", "old");
+    is_int(mount_open("snippets/late", O_WRONLY | O_TRUNC, &late), 0, "a file is written anew");
+    mount_append(late, "new", 0);
+    mem3.on_delete = close_late;
+    is_int(mount_unlink("snippets/late"), 0, "unlink");
+    ok(!mem3_text("snippets/late"), "takes the new one, too");
+    is_int(mount_size("snippets/late"), -ENOENT, "... name and all");
+}
+
+static void last_error(void) {
+    struct s3pve_files_stats stats;
+    char key[200] = "";
+
+    strcat(key, "a"); /* so that the cut would be within a character */
+    for (int i = 0; i < 60; i++)
+        strcat(key, "\xc3\xa4");
+    files_fail(fs, "x", key, &(struct s3pve_error){.code = S3PVE_E_CORRUPT, .message = "why"});
+    s3pve_files_stats(fs, &stats);
+    ok(utf8_valid(stats.last_error, strlen(stats.last_error)), "an error's text is not cut badly");
 }
 
 static void long_names(void) {
@@ -95,6 +127,8 @@ int main(void) {
     mount3_begin();
     directories();
     files();
+    unlink_and_close();
+    last_error();
     long_names();
     usage();
     return mount3_end();

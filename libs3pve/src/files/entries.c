@@ -238,6 +238,21 @@ _public_ int s3pve_files_rmdir(struct s3pve_files *files, uint64_t parent, const
 
 /* ---------------------------------------------------------------- unlink */
 
+/* With `lock` held, dropped for the network.  A close that was publishing it may have come after
+ * the DELETE: then once more. */
+static int delete_object(struct s3pve_files *files, const struct node *node, const char *key) {
+    unsigned version;
+    int rc;
+
+    do {
+        version = node->version;
+        pthread_mutex_unlock(&files->lock);
+        rc = entry_delete(files, "unlink", key);
+        pthread_mutex_lock(&files->lock);
+    } while (rc == 0 && node->is_published && node->is_ours && node->version != version);
+    return rc;
+}
+
 /* With `lock` held, dropped for the network; @node is pinned. */
 static int unlink_node(struct s3pve_files *files, struct node *node) {
     _free_ char *key = tree_path(node);
@@ -248,11 +263,8 @@ static int unlink_node(struct s3pve_files *files, struct node *node) {
         return -EISDIR;
     if (!key)
         return -ENOMEM;
-    if (!node->is_local && node->is_published) {
-        pthread_mutex_unlock(&files->lock);
-        rc = entry_delete(files, "unlink", key);
-        pthread_mutex_lock(&files->lock);
-    }
+    if (!node->is_local && node->is_published)
+        rc = delete_object(files, node, key);
     if (rc < 0)
         return rc;
     if (node->parent)

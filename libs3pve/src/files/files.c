@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "core/client.h"
 #include "core/error.h"
 #include "files/files.h"
@@ -74,6 +75,11 @@ static bool means_offline(struct s3pve_files *files, const char *operation, enum
     return general || counters.last_ok_s < counters.last_fail_s;
 }
 
+/* The bytes of @text that fit: whole characters, as JSON wants them. */
+static int cut(const char *text, size_t room) {
+    return (int)utf8_cut(text, strnlen(text, room));
+}
+
 int files_fail(
     struct s3pve_files *files, const char *operation, const char *key, const struct s3pve_error *err
 ) {
@@ -93,9 +99,11 @@ int files_fail(
         snprintf(
             files->last_error,
             sizeof(files->last_error),
-            "%s %.80s: %.150s",
+            "%s %.*s: %.*s",
             operation,
+            cut(name, 80),
             name,
+            cut(err->message, 150),
             err->message
         );
     if (offline)
