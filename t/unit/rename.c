@@ -239,6 +239,52 @@ static void directories(void) {
     is_str(mem3_text("import/h"), "x", "... in the store, too");
 }
 
+static int rename_only(const char *from, const char *to) {
+    const char *name, *new_name;
+    uint64_t parent = mount_parent(from, &name), new_parent = mount_parent(to, &new_name);
+
+    return s3pve_files_rename(fs, parent, name, new_parent, new_name, RENAME_NOREPLACE);
+}
+
+/* Directories have just been listed, and then another node comes. */
+static void another_nodes(void) {
+    mount_write("import/mine", "mine");
+    mount_list("import");
+    mem3_put("import/theirs", "theirs");
+    is_int(rename_only("import/mine", "import/theirs"), -EEXIST, "RENAME_NOREPLACE asks the store");
+    is_str(mem3_text("import/theirs"), "theirs", "... and leaves another node's file alone");
+    is_str(mem3_text("import/mine"), "mine", "... as well as the own");
+    mem3.fail = "head";
+    is_int(rename_only("import/mine", "import/free"), -EIO, "... fails when it cannot know");
+    mem3.fail = NULL;
+    is_int(rename_only("import/mine", "import/free"), 0, "... and does it when nobody is there");
+    is_str(mem3_text("import/free"), "mine", "... wholly");
+
+    write_archive(DAT, 1000);
+    mount_close(file);
+    mem3_put(ZST, "another's");
+    is_int(rename_only(DAT, ZST), -EEXIST, "so it does for an archive");
+    is_str(mem3_text(ZST), "another's", "... which replaces nothing");
+    is_int(mount_rename(DAT, ZST), 0, "... unless it may");
+    mount_unlink(ZST);
+
+    mount_mkdir("import/from");
+    mount_mkdir("import/to");
+    mem3_put("import/from/file", "x");
+    is_int(mount_rename("import/from", "import/else"), -EXDEV, "a directory with a file of theirs");
+    ok(mem3_text("import/from/") && !mem3_text("import/else/"), "... stays");
+    mem3_delete("import/from/file");
+    mem3_put("import/to/file", "x");
+    is_int(mount_rename("import/from", "import/to"), -ENOTEMPTY, "nor does it replace one");
+    ok(mem3_text("import/from/") && mem3_text("import/to/"), "... both stay");
+    mem3_delete("import/to/file");
+    mem3_put("import/new/", "");
+    is_int(rename_only("import/from", "import/new"), -EEXIST, "nor an empty one, if told so");
+    is_int(mount_rename("import/from", "import/to"), 0, "but else it does");
+    ok(!mem3_text("import/from/") && mem3_text("import/to/"), "... with its marker");
+    is_int(mount_size("import/from"), -ENOENT, "... and the name is gone");
+}
+
 static void local_files(void) {
     uint64_t n = mem3_n_requests();
     size_t objects = mem3.n_objects;
@@ -314,6 +360,7 @@ int main(void) {
     plain_objects();
     during_a_close();
     directories();
+    another_nodes();
     local_files();
     return mount3_end();
 }

@@ -112,8 +112,10 @@
 #define LISTING_WAIT_MS 2000   /* an access to an old directory waits no longer than this ... */
 #define LISTING_FIRST_MS 10000 /* ... and to one never seen than this */
 #define LISTING_AGAIN_MS 2000  /* between two attempts that fail */
-#define READ_MS 30000          /* bytes nobody has cached, while the store answers ... */
-#define READ_OFFLINE_MS 5000   /* ... and while it does not */
+#define READ_MS 30000          /* bytes nobody has cached */
+#define NAME_MS 15000          /* a name made, moved or removed: the kernel keeps others ... */
+                               /* ... out of its directory so long, and PVE waits for 30 s */
+#define OFFLINE_MS 5000        /* either of them, while the store is known not to answer */
 #define WRITER_WAIT_MS 1000    /* for a writer that is about to be gone */
 #define CHECK_MS 5000          /* the heartbeat's request */
 #define CHECK_EVERY_MS 10000   /* ... and how often, while nothing else proves the store alive */
@@ -137,8 +139,8 @@
 #define CONTROL_LINE KIB(64)        /* bytes of one request line */
 #define CONTROL_CLIENTS 16          /* at once; the plugin needs one a worker */
 #define CONTROL_IDLE_MS 10000       /* to send one whole line, or to take one */
-#define FUSE_WAITING 16     /* reads, and again writes, that may wait for the store at once */
-#define FUSE_THREADS 48     /* both kinds, and as many for what is answered from memory */
+#define FUSE_WAITING 16             /* requests of one kind that may wait for the store at once */
+#define FUSE_THREADS 64     /* reads, writes, names, and as many for what comes from memory */
 #define FUSE_THREADS_IDLE 8 /* kept when there is nothing to do; each holds 1 MiB or two */
 #define FUSE_QUEUED 256     /* requests waiting for their turn; more are refused */
 #define FUSE_BACKGROUND 64  /* readahead requests the kernel may have in flight */

@@ -232,11 +232,15 @@ static bool join_within(pthread_t thread, int ms) {
     return pthread_timedjoin_np(thread, NULL, &until) == 0;
 }
 
+static bool is_changing(struct jobs *jobs) {
+    return jobs_count(jobs, JOB_WRITE) > 0 || jobs_count(jobs, JOB_NAME) > 0;
+}
+
 /* The loop ends by itself when nothing is open any more.  Else: a grace for what is being written,
  * then no more waiting, then the loop is told to end and woken until it notices. */
 static void end_loop(struct session *session) {
     int64_t until = clock_monotonic_ms() + STOP_GRACE_MS;
-    while (jobs_count(session->jobs, JOB_WRITE) > 0 && clock_monotonic_ms() < until) {
+    while (is_changing(session->jobs) && clock_monotonic_ms() < until) {
         if (join_within(session->loop, 50))
             return;
     }

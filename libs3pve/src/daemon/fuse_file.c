@@ -171,7 +171,7 @@ void op_create(
     submit(
         req,
         fi,
-        JOB_WRITE,
+        JOB_NAME,
         (struct job){
             .work = work_create,
             .reply = reply_create,

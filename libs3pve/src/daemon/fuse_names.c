@@ -74,10 +74,10 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *
 
 /* --- requests to the store */
 
-static void submit(fuse_req_t req, struct job job) {
+static void submit(fuse_req_t req, enum job_kind kind, struct job job) {
     job.req = req;
     job.session = session_of(req);
-    job_submit(job.session->jobs, &job, JOB_WRITE);
+    job_submit(job.session->jobs, &job, kind);
 }
 
 static void reply_attr(struct job *job, int result) {
@@ -145,6 +145,7 @@ void op_setattr(
         handle_touched(fi);
     submit(
         req,
+        JOB_WRITE,
         (struct job){
             .work = work_setattr,
             .reply = reply_attr,
@@ -162,6 +163,7 @@ static int work_mkdir(struct job *job) {
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
     submit(
         req,
+        JOB_NAME,
         (struct job){
             .work = work_mkdir,
             .reply = reply_entry,
@@ -178,7 +180,9 @@ static int work_rmdir(struct job *job) {
 
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
     submit(
-        req, (struct job){.work = work_rmdir, .reply = reply_result, .ino = parent, .name = name}
+        req,
+        JOB_NAME,
+        (struct job){.work = work_rmdir, .reply = reply_result, .ino = parent, .name = name}
     );
 }
 
@@ -188,7 +192,9 @@ static int work_unlink(struct job *job) {
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
     submit(
-        req, (struct job){.work = work_unlink, .reply = reply_result, .ino = parent, .name = name}
+        req,
+        JOB_NAME,
+        (struct job){.work = work_unlink, .reply = reply_result, .ino = parent, .name = name}
     );
 }
 
@@ -208,6 +214,7 @@ void op_rename(
 ) {
     submit(
         req,
+        JOB_NAME,
         (struct job){
             .work = work_rename,
             .reply = reply_result,
@@ -220,19 +227,14 @@ void op_rename(
     );
 }
 
-/* An empty file, as mknod(2) makes it: created, closed and published in one. */
+/* An empty file, as mknod(2) makes it: who creates without writing publishes. */
 static int work_mknod(struct job *job) {
     struct s3pve_file *file = NULL;
-    int flags = O_WRONLY | O_CREAT | O_EXCL;
+    int flags = O_RDONLY | O_CREAT | O_EXCL;
     int r = s3pve_files_create(
         job->session->files, job->ino, job->name, job->mode, flags, &job->attr, &file
     );
-    if (r < 0)
-        return r;
-    r = s3pve_file_flush(file);
     s3pve_file_close(file);
-    if (r < 0)
-        s3pve_files_forget(job->session->files, job->attr.st_ino, 1);
     return r;
 }
 
@@ -244,6 +246,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
     }
     submit(
         req,
+        JOB_NAME,
         (struct job){
             .work = work_mknod,
             .reply = reply_entry,

@@ -24,7 +24,8 @@
 
 enum job_kind {
     JOB_READ,  /* waits for downloads */
-    JOB_WRITE, /* waits for uploads, deletes and copies */
+    JOB_WRITE, /* waits for uploads */
+    JOB_NAME,  /* keeps others out of a directory: must not wait behind uploads */
     N_JOB_KINDS,
 };
 

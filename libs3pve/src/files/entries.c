@@ -20,7 +20,7 @@ char *entry_marker_key(const struct node *dir, const char *name) {
 }
 
 int entry_put_marker(struct s3pve_files *files, const char *key) {
-    struct s3pve_call call = files_call(files, 0);
+    struct s3pve_call call = files_name_call(files);
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
     if (s3pve_object_put(files->client, key, "", 0, NULL, NULL, &call, &err) < 0)
@@ -29,12 +29,39 @@ int entry_put_marker(struct s3pve_files *files, const char *key) {
 }
 
 int entry_delete(struct s3pve_files *files, const char *operation, const char *key) {
-    struct s3pve_call call = files_call(files, 0);
+    struct s3pve_call call = files_name_call(files);
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
     if (s3pve_object_delete(files->client, key, &call, &err) < 0)
         return files_fail(files, operation, key, &err);
     return 0;
+}
+
+int entry_check_absent(struct s3pve_files *files, const char *operation, const char *key) {
+    struct s3pve_call call = files_name_call(files);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_info info;
+
+    if (s3pve_object_head(files->client, key, &info, &call, &err) == 0)
+        return -EEXIST;
+    return err.code == S3PVE_E_NOT_FOUND ? 0 : files_fail(files, operation, key, &err);
+}
+
+int entry_check_empty(struct s3pve_files *files, const char *operation, const char *marker) {
+    struct s3pve_call call = files_name_call(files);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_entry entry;
+    struct s3pve_list *list;
+    int rc, n = 0;
+
+    if (s3pve_list_open(files->client, marker, NULL, NULL, &list, &call, &err) < 0)
+        return files_fail(files, operation, marker, &err);
+    while ((rc = s3pve_list_next(list, &entry, &err)) > 0 && n == 0)
+        n += strcmp(entry.key, marker) != 0;
+    s3pve_list_close(list);
+    if (rc < 0)
+        return files_fail(files, operation, marker, &err);
+    return n ? -ENOTEMPTY : 0;
 }
 
 struct stream *entry_removed(struct s3pve_files *files, struct node *node) {
@@ -139,24 +166,6 @@ _public_ int s3pve_files_mkdir(
 
 /* ---------------------------------------------------------------- rmdir */
 
-/* What is in memory may be 5 s old, and deleting is for ever: ask.  Return: 0, -ENOTEMPTY, ... */
-static int check_empty(struct s3pve_files *files, const char *marker) {
-    struct s3pve_call call = files_call(files, 0);
-    struct s3pve_error err = S3PVE_ERROR_INIT;
-    struct s3pve_entry entry;
-    struct s3pve_list *list;
-    int rc, n = 0;
-
-    if (s3pve_list_open(files->client, marker, NULL, NULL, &list, &call, &err) < 0)
-        return files_fail(files, "rmdir", marker, &err);
-    while ((rc = s3pve_list_next(list, &entry, &err)) > 0 && n == 0)
-        n += strcmp(entry.key, marker) != 0;
-    s3pve_list_close(list);
-    if (rc < 0)
-        return files_fail(files, "rmdir", marker, &err);
-    return n ? -ENOTEMPTY : 0;
-}
-
 /* With `lock` held, dropped for the network; @node is pinned. */
 static int remove_dir(struct s3pve_files *files, struct node *node) {
     _free_ char *key = entry_marker_key(node->parent, node->name);
@@ -170,7 +179,7 @@ static int remove_dir(struct s3pve_files *files, struct node *node) {
         return -ENOTEMPTY;
     if (!node->is_local) {
         pthread_mutex_unlock(&files->lock);
-        rc = check_empty(files, key);
+        rc = entry_check_empty(files, "rmdir", key);
         if (rc == 0)
             rc = entry_delete(files, "rmdir", key);
         pthread_mutex_lock(&files->lock);

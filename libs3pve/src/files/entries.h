@@ -12,6 +12,10 @@ char *entry_marker_key(const struct node *dir, const char *name);
 int entry_put_marker(struct s3pve_files *files, const char *key);
 int entry_delete(struct s3pve_files *files, const char *operation, const char *key);
 
+/* What is in memory may be 5 s old: these ask.  Return: 0, -EEXIST or -ENOTEMPTY, or -errno. */
+int entry_check_absent(struct s3pve_files *files, const char *operation, const char *key);
+int entry_check_empty(struct s3pve_files *files, const char *operation, const char *marker);
+
 /* With `lock` held: what was at this name is gone from the store; T2, usage, and its readers know.
  * Return: its stream, doomed, with a reference that entry_drop_stream() takes; NULL when it had
  * none.

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "core/client.h"
 #include "core/error.h"
+#include "files/entries.h"
 #include "files/listing.h"
 #include "files/local.h"
 #include "files/names.h"
@@ -233,18 +234,7 @@ _public_ int s3pve_file_open(
 
 /* ---------------------------------------------------------------- creating */
 
-/* Another node may have made it since the directory was listed: O_EXCL asks. */
-static int check_exclusive(struct s3pve_files *files, const char *key) {
-    struct s3pve_call call = files_read_call(files, 0);
-    struct s3pve_error err = S3PVE_ERROR_INIT;
-    struct s3pve_info info;
-
-    if (s3pve_object_head(files->client, key, &info, &call, &err) == 0)
-        return -EEXIST;
-    return err.code == S3PVE_E_NOT_FOUND ? 0 : files_fail(files, "create", key, &err);
-}
-
-/* With `lock` held, dropped for the network; @dir is pinned. */
+/* With `lock` held, dropped for the network; @dir is pinned.  O_EXCL asks the store. */
 static int prepare_create(
     struct s3pve_files *files, struct node *dir, const char *name, int flags
 ) {
@@ -261,7 +251,7 @@ static int prepare_create(
         return 0;
     key = tree_child_path(dir, name);
     pthread_mutex_unlock(&files->lock);
-    rc = key ? check_exclusive(files, key) : -ENOMEM;
+    rc = key ? entry_check_absent(files, "create", key) : -ENOMEM;
     pthread_mutex_lock(&files->lock);
     return rc;
 }
@@ -303,6 +293,7 @@ static int publish_flag(struct s3pve_files *files, struct node *node) {
     pthread_mutex_unlock(&files->lock);
     if (!stream)
         return -ENOMEM;
+    stream->is_flag = true;
     rc = stream_flush(stream);
     stream_unref(stream);
     return rc;

@@ -18,6 +18,7 @@
 #include "files/stream.h"
 
 #define STAT_BLKSIZE (1u << 20) /* what cp(1) should write at once */
+#define SLOW_LINE 64            /* bytes a millisecond: the slowest line worth the name */
 
 static __thread const int *thread_cancel;
 
@@ -30,20 +31,25 @@ struct s3pve_call files_call(struct s3pve_files *files, unsigned timeout_ms) {
     ){.timeout_ms = timeout_ms, .cancel = thread_cancel ? thread_cancel : &files->closing};
 }
 
-/* The storage's own deadline where that is shorter; and the slowest line worth the name moves 64
- * bytes a millisecond. */
-struct s3pve_call files_read_call(struct s3pve_files *files, size_t len) {
-    unsigned limit = files->client->config.timeout_ms, timeout_ms = READ_MS;
-    bool online;
+/* The storage's own deadline where that is shorter. */
+static struct s3pve_call short_call(struct s3pve_files *files, unsigned timeout_ms, size_t len) {
+    unsigned limit = files->client->config.timeout_ms, more_ms = (unsigned)(len / SLOW_LINE);
 
-    pthread_mutex_lock(&files->lock);
-    online = files->online;
-    pthread_mutex_unlock(&files->lock);
-    if (!online)
-        timeout_ms = READ_OFFLINE_MS;
+    if (!files_is_online(files)) {
+        timeout_ms = OFFLINE_MS;
+        more_ms = 0;
+    }
     if (limit && limit < timeout_ms)
         timeout_ms = limit;
-    return files_call(files, online ? timeout_ms + (unsigned)(len / 64) : timeout_ms);
+    return files_call(files, timeout_ms + more_ms);
+}
+
+struct s3pve_call files_read_call(struct s3pve_files *files, size_t len) {
+    return short_call(files, READ_MS, len);
+}
+
+struct s3pve_call files_name_call(struct s3pve_files *files) {
+    return short_call(files, NAME_MS, 0);
 }
 
 /* ---------------------------------------------------------------- failures */
@@ -72,7 +78,10 @@ static bool means_offline(struct s3pve_files *files, const char *operation, enum
     if (code != S3PVE_E_IO && code != S3PVE_E_TIMEOUT)
         return false;
     s3pve_client_counters(files->client, &counters);
-    return general || counters.last_ok_s < counters.last_fail_s;
+    if (general || counters.last_ok_s < counters.last_fail_s)
+        return true;
+    /* an answer that does not come is no failure that could be counted */
+    return code == S3PVE_E_TIMEOUT && counters.last_ok_s < clock_wall_s() - OFFLINE_MS / 1000;
 }
 
 /* The bytes of @text that fit: whole characters, as JSON wants them. */
@@ -120,6 +129,11 @@ int files_read_fail(struct s3pve_files *files, const char *key, const struct s3p
 void files_mark_online(struct s3pve_files *files) {
     LOCK_SCOPE(&files->lock);
     files->online = true;
+}
+
+bool files_is_online(struct s3pve_files *files) {
+    LOCK_SCOPE(&files->lock);
+    return files->online;
 }
 
 /* ---------------------------------------------------------------- nodes */

@@ -64,8 +64,10 @@ struct s3pve_files {
 /* The caller's deadline and cancellation: @timeout_ms 0 is the client's. */
 struct s3pve_call files_call(struct s3pve_files *files, unsigned timeout_ms);
 
-/* For @len bytes nobody has cached: shorter while the store is known not to answer. */
+/* For @len bytes nobody has cached, and for a change of a name, during which the kernel keeps
+ * others out of its directory: shorter while the store is known not to answer. */
 struct s3pve_call files_read_call(struct s3pve_files *files, size_t len);
+struct s3pve_call files_name_call(struct s3pve_files *files);
 
 /* Log what failed, remember it for people, and say it in errno: always negative. */
 int files_fail(
@@ -77,6 +79,7 @@ int files_read_fail(struct s3pve_files *files, const char *key, const struct s3p
 
 /* The store answered, as far as listing and heartbeat can tell. */
 void files_mark_online(struct s3pve_files *files);
+bool files_is_online(struct s3pve_files *files);
 
 /* With `lock` held: until `changed`, or so many milliseconds. */
 void files_wait(struct s3pve_files *files, unsigned ms);

@@ -17,7 +17,7 @@
 #include "files/publish.h"
 
 #define ABORT_MS 10000
-#define ABORT_CLOSING_MS 2000
+#define ABORT_HURRY_MS 2000 /* when we end, or nobody answers: the record is there for later */
 
 void object_clear(struct object *object) {
     free(object->key);
@@ -174,8 +174,8 @@ static void forget_upload(struct stream *stream, bool settled) {
  * is left, or leaves the record for later. */
 void publish_drop(struct stream *stream) {
     struct s3pve_files *files = stream->files;
-    bool closing = __atomic_load_n(&files->closing, __ATOMIC_RELAXED);
-    struct s3pve_call call = {.timeout_ms = closing ? ABORT_CLOSING_MS : ABORT_MS};
+    bool hurry = __atomic_load_n(&files->closing, __ATOMIC_RELAXED) || !files_is_online(files);
+    struct s3pve_call call = {.timeout_ms = hurry ? ABORT_HURRY_MS : ABORT_MS};
     struct s3pve_error err = S3PVE_ERROR_INIT;
     _free_ char *id = NULL;
     bool settled = true;
@@ -302,7 +302,8 @@ static int publish_misplaced(
 static int put_head(
     struct stream *stream, const char *key, struct s3pve_info *ret_info, struct s3pve_error *err
 ) {
-    struct s3pve_call call = files_call(stream->files, 0);
+    struct s3pve_call call =
+        stream->is_flag ? files_name_call(stream->files) : files_call(stream->files, 0);
     const void *data = stream->head ? (const void *)stream->head : "";
 
     return s3pve_object_put(

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "core/client.h"
@@ -106,15 +107,18 @@ static int rename_held(struct rename *rn, struct stream *stream, bool replaces) 
 
 /* ---------------------------------------------------------------- an object */
 
+/* Copying may take the store long, and its silence then says nothing.  So we ask first whether it
+ * is there, with little patience. */
 static int copy(struct rename *rn, const struct object *object, struct s3pve_info *ret_info) {
+    struct s3pve_client *client = rn->files->client;
     struct s3pve_error err = S3PVE_ERROR_INIT;
-    struct s3pve_call call = publish_slow_call(rn->files, object->size, COPY_MS_PER_GIB);
+    struct s3pve_call call = files_name_call(rn->files);
+    int rc = s3pve_object_head(client, rn->from_key, ret_info, &call, &err);
 
-    if (s3pve_object_copy(
-            rn->files->client, rn->from_key, rn->to_key, NULL, ret_info, &call, &err
-        ) < 0)
-        return files_fail(rn->files, "rename", rn->from_key, &err);
-    return 0;
+    call = publish_slow_call(rn->files, object->size, COPY_MS_PER_GIB);
+    if (rc == 0)
+        rc = s3pve_object_copy(client, rn->from_key, rn->to_key, NULL, ret_info, &call, &err);
+    return rc < 0 ? files_fail(rn->files, "rename", rn->from_key, &err) : 0;
 }
 
 /* With `lock` held: what is at the new name now is news to the tree. */
@@ -163,6 +167,21 @@ static int rename_object(struct rename *rn) {
 
 /* ---------------------------------------------------------------- a directory */
 
+static int move_marker(struct rename *rn, const char *from, const char *to) {
+    struct s3pve_files *files = rn->files;
+    int rc = entry_check_empty(files, "rename", from);
+
+    if (rc == -ENOTEMPTY)
+        return -EXDEV; /* mv(1) copies */
+    if (rc == 0)
+        rc = entry_check_empty(files, "rename", to);
+    if (rc == 0 && rn->no_replace)
+        rc = entry_check_absent(files, "rename", to);
+    if (rc == 0)
+        rc = entry_put_marker(files, to);
+    return rc < 0 ? rc : entry_delete(files, "rename", from);
+}
+
 static int rename_dir(struct rename *rn) {
     struct s3pve_files *files = rn->files;
     _free_ char *from = NULL, *to = NULL;
@@ -172,11 +191,7 @@ static int rename_dir(struct rename *rn) {
     from = entry_marker_key(rn->from_dir, rn->node->name);
     to = entry_marker_key(rn->to_dir, rn->to_name);
     pthread_mutex_unlock(&files->lock);
-    if (!from || !to)
-        return -ENOMEM;
-    rc = entry_put_marker(files, to);
-    if (rc == 0)
-        rc = entry_delete(files, "rename", from);
+    rc = from && to ? move_marker(rn, from, to) : -ENOMEM;
     return rc < 0 ? rc : move(rn);
 }
 
@@ -193,7 +208,7 @@ static int check_target(const struct rename *rn) {
         return -EEXIST;
     if (target->is_dir != rn->node->is_dir)
         return target->is_dir ? -EISDIR : -ENOTDIR;
-    if (target->is_dir && (target->n_children || !target->was_listed))
+    if (target->is_dir && target->n_children)
         return -ENOTEMPTY;
     if (target->is_expected || (target->stream && !target->stream->is_held))
         return -EBUSY;
@@ -208,7 +223,7 @@ static int check_source(const struct rename *rn) {
         return -EBUSY;
     if (node->is_local != rn->to_dir->is_local)
         return -EXDEV;
-    if (node->is_dir && !node->is_local && (node->n_children || !node->was_listed))
+    if (node->is_dir && !node->is_local && node->n_children)
         return -EXDEV;
     for (const struct node *dir = rn->to_dir; dir; dir = dir->parent) {
         if (dir == node)
@@ -217,43 +232,71 @@ static int check_source(const struct rename *rn) {
     return 0;
 }
 
-/* A file that somebody is still writing, under a name of its own. */
+/* Whoever is in a call with it, writing or closing, ends first: for as long as there is a store
+ * that he could be waiting for.  Return: 0 with `io` held, -EBUSY, or -EINTR. */
+static int lock_io(struct s3pve_files *files, struct stream *stream) {
+    struct s3pve_call call = files_call(files, 0);
+    struct timespec until;
+
+    do {
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        if (pthread_mutex_timedlock(&stream->io, &until) == 0)
+            return 0;
+        if (call.cancel && __atomic_load_n(call.cancel, __ATOMIC_RELAXED))
+            return -EINTR;
+    } while (files_is_online(files));
+    return -EBUSY;
+}
+
+/* A file that somebody is still writing, under a name of its own.  With `io` held: no close begins
+ * before the name has moved, since it would publish under the old one. */
 static int rename_written(struct rename *rn, struct stream *stream) {
     bool is_published;
-    int rc = -EBUSY;
 
-    /* A close that is publishing it ends first, and none begins before the name has moved: it
-     * would publish under the old one. */
-    LOCK_SCOPE(&stream->io);
     pthread_mutex_lock(&rn->files->lock);
     is_published = rn->node->is_published;
     pthread_mutex_unlock(&rn->files->lock);
-    if (!stream_is_bound(stream))
-        rc = is_published ? rename_object(rn) : move(rn);
-    return rc;
+    if (stream_is_bound(stream))
+        return -EBUSY;
+    return is_published ? rename_object(rn) : move(rn);
+}
+
+/* Without `lock`; the caller has a reference to @stream. */
+static int rename_stream(struct rename *rn, struct stream *stream) {
+    bool may_hold, is_published, is_held;
+    int rc = lock_io(rn->files, stream);
+
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&rn->files->lock);
+    is_published = rn->node->is_published;
+    may_hold = name_is_held(rn->node->name);
+    pthread_mutex_unlock(&rn->files->lock);
+    is_held = may_hold && stream_has_content(stream);
+    if (!is_held)
+        rc = rename_written(rn, stream);
+    pthread_mutex_unlock(&stream->io);
+    return is_held ? rename_held(rn, stream, is_published) : rc;
 }
 
 /* Without `lock`. */
 static int rename_file(struct rename *rn) {
     struct s3pve_files *files = rn->files;
     struct stream *stream;
-    bool may_hold, is_published;
     int rc;
 
+    rc = rn->no_replace ? entry_check_absent(files, "rename", rn->to_key) : 0;
+    if (rc < 0)
+        return rc;
     pthread_mutex_lock(&files->lock);
     stream = rn->node->stream;
-    is_published = rn->node->is_published;
-    may_hold = name_is_held(rn->node->name);
     if (stream)
         stream->n_refs++;
     pthread_mutex_unlock(&files->lock);
-
     if (!stream)
         return rename_object(rn);
-    if (may_hold && stream_has_content(stream))
-        rc = rename_held(rn, stream, is_published);
-    else
-        rc = rename_written(rn, stream);
+    rc = rename_stream(rn, stream);
     stream_unref(stream);
     return rc;
 }

@@ -460,8 +460,7 @@ int stream_error(struct stream *stream) {
     return stream->failed;
 }
 
-bool stream_has_content(struct stream *stream) {
-    LOCK_SCOPE(&stream->io);
+bool stream_has_content(const struct stream *stream) {
     return stream->place != PLACE_STORED || stream->is_misplaced;
 }
 

@@ -35,6 +35,7 @@ struct stream {
     uint64_t end;        /* bytes so far */
     unsigned char *head; /* owned */
     size_t head_room;
+    bool is_flag;                /* an empty file, published while the kernel makes its name */
     bool is_unordered;           /* bytes were rewritten: it will go on like that */
     bool is_dirty;               /* something is neither published nor sealed */
     int failed;                  /* the first -errno; final */
@@ -79,10 +80,11 @@ ssize_t stream_read(struct stream *stream, void *buf, size_t len, uint64_t offse
 
 /* Have it published as @key: all of it, wherever it is now.  The tree is the caller's to change. */
 int stream_publish_as(struct stream *stream, const char *key, struct s3pve_info *ret_info);
-/* Has it bytes that the object has not? */
-bool stream_has_content(struct stream *stream);
-/* Must its bytes stay where they are going, so that another name is impossible for now? */
-bool stream_is_bound(const struct stream *stream); /* with `io` held */
+/* With `io` held: has it bytes that the object has not? */
+bool stream_has_content(const struct stream *stream);
+/* With `io` held: must its bytes stay where they are going, so that another name is impossible for
+ * now? */
+bool stream_is_bound(const struct stream *stream);
 
 /* Another writer takes the file over from one who has published or sealed it, and whose last
  * close(2) the kernel may not have told us of yet.  With `lock` held. */
