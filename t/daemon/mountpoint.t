@@ -78,6 +78,15 @@ spew($mnt, 'mine');
 refused('a file instead of the mountpoint', qr/Not a directory/);
 unlink($mnt);
 
+# --- folders that are made
+
+$daemon->configure(mountpoint => "$daemon->{dir}/above/mnt");
+$daemon->{mnt} = "$daemon->{dir}/above/mnt";
+ok($daemon->start(), 'the folder above it may be missing too') or diag($daemon->output());
+is($daemon->stop(), 0, '... and it is left again');
+my @modes = map { sprintf('%o', (stat("$daemon->{dir}/$_"))[2] & 07777) } qw(above above/mnt state);
+is("@modes", '755 755 700', '... what was made of it is for all, unlike our state');
+
 # --- odd names
 
 mkdir("$daemon->{dir}/real");

@@ -179,9 +179,15 @@ static int check_empty(const char *path, struct s3pve_error *err) {
     return 0;
 }
 
+/* The folders of a mountpoint are for everybody, unlike all else that the daemon makes. */
+static void restore_umask(const mode_t *mask) {
+    umask(*mask);
+}
+
 int mountpoint_prepare(
     const char *path, const char *source, char **ret_path, struct s3pve_error *err
 ) {
+    _cleanup_(restore_umask) mode_t mask = umask(0022);
     _free_ char *real = NULL;
     if (resolve(path, &real, err) < 0 || drop_stale(real, source, err) < 0)
         return -1;
