@@ -17,42 +17,57 @@ static const char *server_folder(void) {
     if (system("command -v radosgw ceph-mon ceph-osd >/dev/null") != 0)
         skip_all("needs radosgw, ceph-mon and ceph-osd");
     snprintf(command, sizeof(command), "t/lib/rgw start '%s' >/dev/null", folder);
-    if (system(command) != 0) {
-        printf("Bail out! the test server does not start\n");
-        exit(1);
-    }
+    if (system(command) != 0)
+        bail_out("the test server does not start");
     return folder;
+}
+
+static void set(struct s3pve_config *config, const char *name, const char *value) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    if (s3pve_config_set(config, name, value, &err) < 0)
+        bail_out("%s", err.message);
+}
+
+/* What the server in @folder wrote down for its clients. */
+static struct s3pve_config *read_config(const char *folder) {
+    struct s3pve_config *config = s3pve_config_new();
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/s3pve.conf", folder);
+    if (s3pve_config_read_file(config, path, &err) < 0)
+        bail_out("%s", err.message);
+    return config;
+}
+
+/* A client with its bucket made; takes @config. */
+static struct s3pve_client *open_client(struct s3pve_config *config) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_client *client = NULL;
+
+    if (s3pve_client_open(config, NULL, NULL, &client, &err) < 0 ||
+        s3pve_bucket_create(client, NULL, &err) < 0)
+        bail_out("%s", err.message);
+    s3pve_config_free(config);
+    return client;
 }
 
 struct s3pve_config *live_config(void) {
     static unsigned n;
-    struct s3pve_config *config = s3pve_config_new();
-    struct s3pve_error err = S3PVE_ERROR_INIT;
-    char path[512], bucket[64];
+    struct s3pve_config *config = read_config(server_folder());
+    char bucket[64];
 
-    snprintf(path, sizeof(path), "%s/s3pve.conf", server_folder());
     snprintf(bucket, sizeof(bucket), "c%d-%u-%lld", (int)getpid(), ++n, (long long)time(NULL));
-    if (s3pve_config_read_file(config, path, &err) < 0 ||
-        s3pve_config_set(config, "bucket", bucket, &err) < 0) {
-        printf("Bail out! %s\n", err.message);
-        exit(1);
-    }
+    set(config, "bucket", bucket);
     return config;
 }
 
 struct s3pve_client *live_client(const char *prefix) {
     struct s3pve_config *config = live_config();
-    struct s3pve_client *client = NULL;
-    struct s3pve_error err = S3PVE_ERROR_INIT;
 
-    if (s3pve_config_set(config, "prefix", prefix, &err) < 0 ||
-        s3pve_client_open(config, NULL, NULL, &client, &err) < 0 ||
-        s3pve_bucket_create(client, NULL, &err) < 0) {
-        printf("Bail out! %s\n", err.message);
-        exit(1);
-    }
-    s3pve_config_free(config);
-    return client;
+    set(config, "prefix", prefix);
+    return open_client(config);
 }
 
 /* ------------------------------------------------------------------- fakes3 */
@@ -63,20 +78,16 @@ static void run_fake(const char *verb, const char *args) {
     char command[1024];
 
     snprintf(command, sizeof(command), "t/lib/fakes3 %s '%s' %s", verb, fake_dir, args);
-    if (system(command) != 0) {
-        printf("Bail out! %s\n", command);
-        exit(1);
-    }
+    if (system(command) != 0)
+        bail_out("%s", command);
 }
 
 static unsigned ask_number(const char *command) {
     FILE *pipe = popen(command, "re");
     unsigned value = 0;
 
-    if (!pipe || fscanf(pipe, "%u", &value) != 1) {
-        printf("Bail out! %s\n", command);
-        exit(1);
-    }
+    if (!pipe || fscanf(pipe, "%u", &value) != 1)
+        bail_out("%s", command);
     pclose(pipe);
     return value;
 }
@@ -93,31 +104,22 @@ static void end_fake(void) {
 }
 
 struct s3pve_client *live_fake(const char *settings, const char *timeout_s) {
-    struct s3pve_config *config = s3pve_config_new();
-    struct s3pve_error err = S3PVE_ERROR_INIT;
-    struct s3pve_client *client = NULL;
-    char args[512], path[160];
+    struct s3pve_config *config;
+    char args[512];
 
     if (!fake_dir[0])
         atexit(end_fake);
     end_fake();
     snprintf(fake_dir, sizeof(fake_dir), "%s/s3pve-fake.XXXXXX", getenv("TMPDIR") ?: "/tmp");
     if (!mkdtemp(fake_dir))
-        exit(1);
+        bail_out("%s", fake_dir);
     snprintf(args, sizeof(args), "%s watch=%d >/dev/null", settings, (int)getpid());
     run_fake("start", args);
-    snprintf(path, sizeof(path), "%s/s3pve.conf", fake_dir);
-    if (s3pve_config_read_file(config, path, &err) < 0 ||
-        s3pve_config_set(config, "bucket", "bucket", &err) < 0 ||
-        s3pve_config_set(config, "part-size", "5", &err) < 0 ||
-        s3pve_config_set(config, "timeout", timeout_s, &err) < 0 ||
-        s3pve_client_open(config, NULL, NULL, &client, &err) < 0 ||
-        s3pve_bucket_create(client, NULL, &err) < 0) {
-        printf("Bail out! %s\n", err.message);
-        exit(1);
-    }
-    s3pve_config_free(config);
-    return client;
+    config = read_config(fake_dir);
+    set(config, "bucket", "bucket");
+    set(config, "part-size", "5");
+    set(config, "timeout", timeout_s);
+    return open_client(config);
 }
 
 void live_fake_rule(const char *rule) {
@@ -160,8 +162,6 @@ void live_fake_zeroes(const char *key, const char *size) {
         key,
         size
     );
-    if (system(command) != 0) {
-        printf("Bail out! %s\n", command);
-        exit(1);
-    }
+    if (system(command) != 0)
+        bail_out("%s", command);
 }

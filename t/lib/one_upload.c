@@ -74,11 +74,7 @@ static void serve(struct script *s, const struct sent *sent, struct answer *a) {
         *a = (struct answer){.status = 204};
     } else if (strstr(sent->url, "?uploads")) {
         store->n_create++;
-        *a = (struct answer
-        ){.status = 200,
-          .body =
-              "<InitiateMultipartUploadResult><UploadId>u1</UploadId>"
-              "</InitiateMultipartUploadResult>"};
+        *a = UPLOAD_CREATED;
     } else if (strstr(sent->url, "partNumber=")) {
         serve_part(store, sent, a);
     } else if (strstr(sent->url, "uploadId=")) {

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "script.h"
+#include "tap.h"
 
 static void forget(struct sent *sent) {
     free(sent->url);
@@ -213,10 +214,8 @@ static struct s3pve_client *open_client(
 
     if (!s->wall_s)
         s->wall_s = 1700000000;
-    if (client_open_with(config, log, log_ctx, &transport, &client, &err) < 0) {
-        printf("Bail out! script_client: %s\n", err.message);
-        exit(1);
-    }
+    if (client_open_with(config, log, log_ctx, &transport, &client, &err) < 0)
+        bail_out("script_client: %s", err.message);
     s3pve_config_free(config);
     return client;
 }
@@ -245,10 +244,8 @@ struct s3pve_client *script_client(struct script *s, ...) {
 
     va_start(ap, s);
     while ((name = va_arg(ap, const char *))) {
-        if (s3pve_config_set(config, name, va_arg(ap, const char *), &err) < 0) {
-            printf("Bail out! script_client: %s\n", err.message);
-            exit(1);
-        }
+        if (s3pve_config_set(config, name, va_arg(ap, const char *), &err) < 0)
+            bail_out("script_client: %s", err.message);
     }
     va_end(ap);
     return open_client(s, config, NULL, NULL);

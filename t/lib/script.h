@@ -28,6 +28,13 @@ struct answer {
     .answers = (const struct answer[]){__VA_ARGS__},                                               \
     .n_answers = sizeof((const struct answer[]){__VA_ARGS__}) / sizeof(struct answer)
 
+/* The answer to CreateMultipartUpload: the upload is "u1". */
+#define UPLOAD_CREATED                                                                             \
+    ((struct answer                                                                                \
+    ){.status = 200,                                                                               \
+      .body = "<InitiateMultipartUploadResult><UploadId>u1</UploadId>"                             \
+              "</InitiateMultipartUploadResult>"})
+
 struct sent {
     char method[8];
     char *url;     /* owned; with the query */

@@ -37,10 +37,8 @@ static inline void mount_again(void) {
     mount_options.state_dir = state;
     if (mount_options.cache_size)
         mount_options.cache_dir = cache;
-    if (s3pve_files_open(mount_client, &mount_options, &fs, &err) < 0) {
-        printf("Bail out! %s\n", err.message);
-        exit(1);
-    }
+    if (s3pve_files_open(mount_client, &mount_options, &fs, &err) < 0)
+        bail_out("%s", err.message);
     s3pve_files_refresh(fs, NULL);
 }
 

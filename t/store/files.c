@@ -24,10 +24,8 @@ static struct s3pve_client *open_client(void) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
     if (s3pve_client_open(config, NULL, NULL, &opened, &err) < 0 ||
-        s3pve_client_start_thread(opened, &err) < 0) {
-        printf("Bail out! %s\n", err.message);
-        exit(1);
-    }
+        s3pve_client_start_thread(opened, &err) < 0)
+        bail_out("%s", err.message);
     return opened;
 }
 

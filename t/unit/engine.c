@@ -7,6 +7,11 @@
 #include "script.h"
 #include "tap.h"
 
+DEFINE_CLEANUP(struct s3pve_client *, s3pve_client_close)
+#define SCRIPT _cleanup_(script_clear) struct script
+#define CLIENT _cleanup_(s3pve_client_closep) struct s3pve_client *
+#define REQUEST _cleanup_(request_clear) struct request
+
 #define SLOW_DOWN                                                                                  \
     { .status = 503, .body = "<Error><Code>SlowDown</Code><Message>easy</Message></Error>" }
 #define OK_EMPTY                                                                                   \
@@ -20,11 +25,11 @@ static void send_one(
 }
 
 static void a_throttled_request_is_repeated_after_a_growing_wait(void) {
-    struct script s = {ANSWERS(SLOW_DOWN, SLOW_DOWN, OK_EMPTY)};
-    struct s3pve_client *client = script_client(&s, NULL);
+    SCRIPT s = {ANSWERS(SLOW_DOWN, SLOW_DOWN, OK_EMPTY)};
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_counters counters;
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "PutObject", "PUT", "a", NULL);
     send_one(&s, client, &rq, &err);
@@ -34,19 +39,17 @@ static void a_throttled_request_is_repeated_after_a_growing_wait(void) {
     s3pve_client_counters(client, &counters);
     is_int(counters.n_retries, 2, "... counted");
     is_int(counters.n_throttled, 2, "... as throttled");
-    request_clear(&rq);
-    s3pve_client_close(client);
+    client = s3pve_client_close(client);
     ok(s.freed, "closing the client frees its transport");
-    script_clear(&s);
 }
 
 static void retry_after_is_honoured_and_bounded_by_the_deadline(void) {
-    struct script s = {
+    SCRIPT s = {
         ANSWERS({.status = 503, .headers = "retry-after: 3\n"}, OK_EMPTY, SLOW_DOWN, SLOW_DOWN)};
-    struct s3pve_client *client = script_client(&s, NULL);
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_call call = {.timeout_ms = 1500};
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "PutObject", "PUT", "a", NULL);
     send_one(&s, client, &rq, &err);
@@ -57,17 +60,14 @@ static void retry_after_is_honoured_and_bounded_by_the_deadline(void) {
     send_one(&s, client, &rq, &err);
     is_int(err.code, S3PVE_E_THROTTLED, "a deadline that leaves no time for the wait ends it");
     is_str(err.s3_code, "SlowDown", "... with the store's own code");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void a_hanging_server_ends_at_the_deadline(void) {
-    struct script s = {ANSWERS({.hang = true})};
-    struct s3pve_client *client = script_client(&s, NULL);
+    SCRIPT s = {ANSWERS({.hang = true})};
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_call call = {.timeout_ms = 2000};
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "GetObject", "GET", "a", &call);
     send_one(&s, client, &rq, &err);
@@ -75,16 +75,13 @@ static void a_hanging_server_ends_at_the_deadline(void) {
     is_int(s.now_ms, 2000, "... at the deadline, not later");
     ok(rq.ambiguous, "... and what it did is unknown");
     is_int(s.n_active, 0, "... and the transfer is let go");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void a_lost_answer_to_a_conditional_write_is_not_resent(void) {
-    struct script s = {ANSWERS({.failure = HTTP_BROKEN}, OK_EMPTY)};
-    struct s3pve_client *client = script_client(&s, NULL);
+    SCRIPT s = {ANSWERS({.failure = HTTP_BROKEN}, OK_EMPTY)};
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "PutObject", "PUT", "lease", NULL);
     rq.once = true;
@@ -92,39 +89,33 @@ static void a_lost_answer_to_a_conditional_write_is_not_resent(void) {
     is_int(err.code, S3PVE_E_IO, "the caller must look before it tries again");
     ok(rq.ambiguous, "... because the store may have acted");
     is_int(s.n_sent, 1, "... so it went out once");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void a_stale_connection_is_repeated_at_once_and_not_counted(void) {
-    struct script s = {ANSWERS({.failure = HTTP_STALE, .reused = true}, OK_EMPTY)};
-    struct s3pve_client *client = script_client(&s, NULL);
+    SCRIPT s = {ANSWERS({.failure = HTTP_STALE, .reused = true}, OK_EMPTY)};
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "GetObject", "GET", "a", NULL);
     send_one(&s, client, &rq, &err);
     is_int(err.code, S3PVE_OK, "a dead kept-alive connection is no error");
     is_int(s.now_ms, 0, "... and costs no wait");
     is_int(rq.attempts, 1, "... nor an attempt");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void a_wrong_clock_is_corrected_once_for_all(void) {
     static const char skewed[] = "date: Wed, 15 Nov 2023 00:13:20 GMT\n"; /* 1700007200 */
-    struct script s = {ANSWERS(
+    SCRIPT s = {ANSWERS(
         {.status = 403,
          .headers = skewed,
          .body = "<Error><Code>RequestTimeTooSkewed</Code></Error>"},
         OK_EMPTY,
         OK_EMPTY
     )};
-    struct s3pve_client *client = script_client(&s, NULL);
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "GetObject", "GET", "a", NULL);
     send_one(&s, client, &rq, &err);
@@ -135,34 +126,28 @@ static void a_wrong_clock_is_corrected_once_for_all(void) {
     send_one(&s, client, &rq, &err);
     is_str(sent_header(&s.sent[2], "x-amz-date"), "20231115T001320Z", "... from then on");
     is_int(s.n_sent, 3, "... without another round");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void the_region_is_learned_from_the_refusal(void) {
-    struct script s = {ANSWERS(
+    SCRIPT s = {ANSWERS(
         {.status = 400,
          .body = "<Error><Code>AuthorizationHeaderMalformed</Code>"
                  "<Region>eu-west-3</Region></Error>"},
         OK_EMPTY
     )};
-    struct s3pve_client *client = script_client(&s, NULL);
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "GetObject", "GET", "a", NULL);
     send_one(&s, client, &rq, &err);
     is_int(err.code, S3PVE_OK, "a wrong region is corrected");
     ok(strstr(sent_header(&s.sent[1], "authorization"), "/eu-west-3/s3/") != NULL,
        "... and signed for");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void a_broken_read_goes_on_where_it_stopped(void) {
-    struct script s = {ANSWERS(
+    SCRIPT s = {ANSWERS(
         {.status = 206,
          .failure = HTTP_BROKEN,
          .headers = "etag: \"v1\"\ncontent-range: bytes 100-109/200\n",
@@ -171,9 +156,9 @@ static void a_broken_read_goes_on_where_it_stopped(void) {
          .headers = "etag: \"v1\"\ncontent-range: bytes 104-109/200\n",
          .body = "efghij"}
     )};
-    struct s3pve_client *client = script_client(&s, NULL);
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
     char got[11] = "";
 
     request_init(&rq, "GetObject", "GET", "a", NULL);
@@ -187,19 +172,16 @@ static void a_broken_read_goes_on_where_it_stopped(void) {
     is_str(sent_header(&s.sent[1], "range"), "bytes=104-109", "... the rest was asked for");
     is_str(sent_header(&s.sent[1], "if-match"), "\"v1\"", "... of the same version");
     is_int(rq.reply.info.size, 200, "... and the object's size is known");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void a_wrong_range_is_refused(void) {
-    struct script s = {ANSWERS(
+    SCRIPT s = {ANSWERS(
         {.status = 206, .headers = "content-range: bytes 0-9/200\n", .body = "0123456789"},
         {.status = 200, .headers = "content-length: 200\n", .body = "0123456789"}
     )};
-    struct s3pve_client *client = script_client(&s, NULL);
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
     char got[11] = "";
 
     for (int i = 0; i < 2; i++) {
@@ -217,20 +199,18 @@ static void a_wrong_range_is_refused(void) {
         is_str(got, "", "... before one is let through");
         request_clear(&rq);
     }
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void an_error_that_came_with_200_is_an_error(void) {
-    struct script s = {ANSWERS(
+    SCRIPT s = {ANSWERS(
         {.status = 200, .body = "<Error><Code>InternalError</Code></Error>"},
         {.status = 200, .body = "<CopyObjectResult><ETag>x</ETag></CopyObjectResult>"},
         {.status = 200, .body = "<html>captive portal</html>"}
     )};
-    struct s3pve_client *client = script_client(&s, NULL);
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_call once = {.max_attempts = 1};
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "CopyObject", "PUT", "a", NULL);
     rq.root = "CopyObjectResult";
@@ -243,16 +223,13 @@ static void an_error_that_came_with_200_is_an_error(void) {
     rq.root = "CopyObjectResult";
     send_one(&s, client, &rq, &err);
     ok(err.code != S3PVE_OK, "200 with a page that is no answer is no success");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void an_outage_does_not_multiply_the_load(void) {
-    struct script s = {0}; /* every connection is refused */
-    struct s3pve_client *client = script_client(&s, NULL);
+    SCRIPT s = {0}; /* every connection is refused */
+    CLIENT client = script_client(&s, NULL);
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     for (int i = 0; i < 100; i++) {
         request_init(&rq, "GetObject", "GET", "a", NULL);
@@ -263,15 +240,13 @@ static void an_outage_does_not_multiply_the_load(void) {
     ok(s.n_sent <= 100 + RETRY_BUDGET / RETRY_COST,
        "a hundred requests were sent %u times in all",
        s.n_sent);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void no_more_than_the_window_is_in_flight_and_it_halves_when_told(void) {
     static const struct answer later = {.status = 200, .take_ms = 50};
     struct answer answers[40];
-    struct script s = {.answers = answers, .n_answers = 40};
-    struct s3pve_client *client = script_client(&s, "connections", "8", NULL);
+    SCRIPT s = {.answers = answers, .n_answers = 40};
+    CLIENT client = script_client(&s, "connections", "8", NULL);
     struct request rqs[20], *list[20];
 
     for (int i = 0; i < 40; i++)
@@ -296,14 +271,13 @@ static void no_more_than_the_window_is_in_flight_and_it_halves_when_told(void) {
         is_int(rqs[i].error.code, S3PVE_OK, "request %d is done", i);
         request_clear(&rqs[i]);
     }
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void a_cancelled_request_is_let_go(void) {
-    struct script s = {ANSWERS({.hang = true})};
-    struct s3pve_client *client = script_client(&s, NULL);
-    struct request rq, *list[1] = {&rq};
+    SCRIPT s = {ANSWERS({.hang = true})};
+    CLIENT client = script_client(&s, NULL);
+    REQUEST rq;
+    struct request *list[1] = {&rq};
 
     request_init(&rq, "GetObject", "GET", "a", NULL);
     request_submit(client, &rq);
@@ -311,9 +285,6 @@ static void a_cancelled_request_is_let_go(void) {
     request_cancel(client, &rq);
     is_int(rq.error.code, S3PVE_E_CANCELLED, "and ends when cancelled");
     is_int(s.n_active, 0, "... with nothing left on the wire");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 struct seen {
@@ -339,15 +310,15 @@ static void keep(void *ctx, const struct s3pve_log_record *record) {
 }
 
 static void the_log_names_everything_but_the_secret(void) {
-    struct script s = {ANSWERS(
+    SCRIPT s = {ANSWERS(
         {.status = 403,
          .headers = "x-amz-request-id: tx42\n",
          .body = "<Error><Code>AccessDenied</Code></Error>"}
     )};
     struct seen seen = {0};
-    struct s3pve_client *client = script_client_log(&s, keep, &seen);
+    CLIENT client = script_client_log(&s, keep, &seen);
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "GetObject", "GET", "dump/x", NULL);
     send_one(&s, client, &rq, &err);
@@ -356,17 +327,14 @@ static void the_log_names_everything_but_the_secret(void) {
     ok(strstr(seen.text, "1 GetObject dump/x 403 tx42 1 ") == seen.text,
        "the log has level, operation, key, status, request id and attempt");
     ok(!strstr(seen.text, "SK") && !strstr(seen.text, "Signature="), "... and no secret");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 static void bodies_are_hashed_on_http(void) {
-    struct script s = {ANSWERS(OK_EMPTY)};
-    struct s3pve_client *client = script_client(&s, NULL);
+    SCRIPT s = {ANSWERS(OK_EMPTY)};
+    CLIENT client = script_client(&s, NULL);
     struct iovec iov[2] = {{(void *)"abc", 3}, {(void *)"", 0}};
     struct s3pve_error err;
-    struct request rq;
+    REQUEST rq;
 
     request_init(&rq, "PutObject", "PUT", "a b+c", NULL);
     rq.body = iov;
@@ -381,9 +349,6 @@ static void bodies_are_hashed_on_http(void) {
     );
     is_str(s.sent[0].url, "http://s3.test/bucket/a%20b%2Bc", "the key is encoded once");
     ok(!sent_header(&s.sent[0], "content-md5"), "... so no other checksum is needed");
-    request_clear(&rq);
-    s3pve_client_close(client);
-    script_clear(&s);
 }
 
 int main(void) {

@@ -7,27 +7,11 @@
 #include "core/list_page.h"
 #include "tap.h"
 
-static char *slurp(const char *name, size_t *ret_len) {
-    char path[128];
-    char *data = malloc(1 << 16);
-    FILE *file;
-
-    snprintf(path, sizeof(path), "t/data/list/%s", name);
-    file = fopen(path, "re");
-    if (!data || !file) {
-        printf("Bail out! cannot read %s\n", path);
-        exit(1);
-    }
-    *ret_len = fread(data, 1, 1 << 16, file);
-    fclose(file);
-    return data;
-}
-
 static void a_page_of_aws(void) {
     _cleanup_(list_page_clear) struct list_page page = {0};
     struct s3pve_error err = S3PVE_ERROR_INIT;
     size_t len;
-    _free_ char *data = slurp("aws.xml", &len);
+    _free_ char *data = tap_data("list", "aws.xml", &len);
 
     is_int(
         list_page_parse(data, len, "p/", &page, &err), 0, "AWS's answer is read %s", err.message
@@ -50,7 +34,7 @@ static void a_page_of_aws(void) {
 static void the_least_there_can_be(void) {
     _cleanup_(list_page_clear) struct list_page page = {0};
     size_t len;
-    _free_ char *data = slurp("minimal.xml", &len);
+    _free_ char *data = tap_data("list", "minimal.xml", &len);
 
     is_int(list_page_parse(data, len, "", &page, NULL), 0, "Key and Size alone will do");
     is_str(page.entries[0].key, "p/a%20b", "names are decoded only when that was said");
@@ -71,7 +55,7 @@ static void version_1(void) {
         "<EncodingType>url</EncodingType><NextMarker>a%2Fb</NextMarker>"
         "</ListBucketResult>";
     size_t len;
-    _free_ char *data = slurp("v1.xml", &len);
+    _free_ char *data = tap_data("list", "v1.xml", &len);
 
     is_int(list_page_parse(data, len, "p/", &page, NULL), 0, "version 1 is read");
     ok(page.is_v1, "... and noticed");

@@ -30,10 +30,8 @@ static json_t *load_json(const char *path) {
     json_error_t error;
     json_t *json = json_load_file(path, 0, &error);
 
-    if (!json) {
-        printf("Bail out! %s: %s\n", path, error.text);
-        exit(1);
-    }
+    if (!json)
+        bail_out("%s: %s", path, error.text);
     return json;
 }
 
@@ -48,10 +46,8 @@ static char *load_text(const char *folder, const char *name) {
 
     snprintf(path, sizeof(path), "%s/%s", folder, name);
     file = fopen(path, "re");
-    if (!file || fread(data, 1, 65535, file) == 0) {
-        printf("Bail out! cannot read %s\n", path);
-        exit(1);
-    }
+    if (!file || fread(data, 1, 65535, file) == 0)
+        bail_out("cannot read %s", path);
     fclose(file);
     return data;
 }

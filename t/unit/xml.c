@@ -7,23 +7,6 @@
 #include "core/xml.h"
 #include "tap.h"
 
-/* A file of t/data/xml; tests run in the source tree's top folder. */
-static char *slurp(const char *name, size_t *ret_len) {
-    char path[128];
-    char *data = malloc(1 << 20);
-    FILE *file;
-
-    snprintf(path, sizeof(path), "t/data/xml/%s", name);
-    file = fopen(path, "re");
-    if (!data || !file) {
-        printf("Bail out! cannot read %s\n", path);
-        exit(1);
-    }
-    *ret_len = fread(data, 1, 1 << 20, file);
-    fclose(file);
-    return data;
-}
-
 static int collect(void *ctx, const char *path, const char *text) {
     return buf_printf(ctx, "%s=%s;", path, text);
 }
@@ -60,7 +43,7 @@ static void hostile_documents_are_refused(void) {
         struct s3pve_error err = S3PVE_ERROR_INIT;
         char root[64] = "untouched";
         size_t len;
-        _free_ char *data = slurp(hostile[i].file, &len);
+        _free_ char *data = tap_data("xml", hostile[i].file, &len);
 
         is_int(
             xml_walk(data, len, root, collect, &seen, &err), -1, "%s is refused", hostile[i].file
@@ -77,12 +60,12 @@ static void harmless_documents_are_read(void) {
     _cleanup_(buf_clear) struct buf seen = {0};
     char root[64];
     size_t len;
-    _free_ char *deep = slurp("deep-16.xml", &len);
+    _free_ char *deep = tap_data("xml", "deep-16.xml", &len);
 
     is_int(xml_walk(deep, len, root, collect, &seen, NULL), 0, "16 levels are fine");
     buf_clear(&seen);
     free(deep);
-    deep = slurp("latin1.xml", &len);
+    deep = tap_data("xml", "latin1.xml", &len);
     is_int(xml_walk(deep, len, root, collect, &seen, NULL), 0, "a declared encoding is understood");
     is_str(buf_text(&seen), "a/b=caf\xc3\xa9;a=;", "... and turned into UTF-8");
 }
@@ -165,7 +148,7 @@ static void size_is_bounded(void) {
 static void errors_are_read(void) {
     struct xml_error error;
     size_t len;
-    _free_ char *data = slurp("error.xml", &len);
+    _free_ char *data = tap_data("xml", "error.xml", &len);
 
     ok(xml_error_parse(data, len, &error), "an error document is one");
     is_str(error.code, "AuthorizationHeaderMalformed", "... its code");
@@ -175,23 +158,23 @@ static void errors_are_read(void) {
     is_str(error.endpoint, "", "... what is missing is \"\"");
 
     free(data);
-    data = slurp("error-truncated.xml", &len);
+    data = tap_data("xml", "error-truncated.xml", &len);
     ok(xml_error_parse(data, len, &error), "a cut error document still counts");
     is_str(error.code, "SlowDown", "... with what came");
 
     free(data);
-    data = slurp("error-response.xml", &len);
+    data = tap_data("xml", "error-response.xml", &len);
     ok(xml_error_parse(data, len, &error), "so does IAM's wrapping");
     is_str(error.code, "AccessDenied", "... with its code");
     is_str(error.request_id, "r-2", "... and the id outside");
 
     free(data);
-    data = slurp("html.xml", &len);
+    data = tap_data("xml", "html.xml", &len);
     ok(!xml_error_parse(data, len, &error), "a proxy's page is not an error document");
     ok(!xml_error_parse("<Error", 6, &error), "nor is a fragment");
     ok(!xml_error_parse("", 0, &error), "nor is nothing");
     free(data);
-    data = slurp("xxe-file.xml", &len);
+    data = tap_data("xml", "xxe-file.xml", &len);
     ok(!xml_error_parse(data, len, &error), "nor is one with a document type");
 }
 
