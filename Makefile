@@ -100,26 +100,26 @@ ASAN_BUILD := B=build-asan CFLAGS='-O1 -g -Wno-error $(SAN)' LDFLAGS='$(SAN)'
 TSAN_BUILD := B=build-tsan CFLAGS='-O1 -g -Wno-error $(TSAN)' LDFLAGS='$(TSAN)'
 
 check: deps
-	$(MAKE) $(JOBS) all units
-	$(MAKE) $(JOBS) $(ASAN_BUILD) units
-	$(MAKE) $(JOBS) $(TSAN_BUILD) threaded
-	$(MAKE) test TESTS='$(TESTS) $(UNIT:$(B)/%=build-asan/%) $(THREADED:$(B)/%=build-tsan/%)'
+	@$(MAKE) $(JOBS) all units
+	@$(MAKE) $(JOBS) $(ASAN_BUILD) units
+	@$(MAKE) $(JOBS) $(TSAN_BUILD) threaded
+	@$(MAKE) test TESTS='$(TESTS) $(UNIT:$(B)/%=build-asan/%) $(THREADED:$(B)/%=build-tsan/%)'
 
 test: all units
-	B=$(B) t/lib/prove $(TESTS)
+	@B=$(B) t/lib/prove $(TESTS)
 
 units: $(UNIT)
 threaded: $(THREADED)
 
 # The C tests with every access, or every lock and thread, watched.
 check-asan: deps
-	$(MAKE) $(JOBS) $(ASAN_BUILD) test-units
+	@$(MAKE) $(JOBS) $(ASAN_BUILD) test-units
 check-tsan: deps
-	$(MAKE) $(JOBS) $(TSAN_BUILD) test-threaded
+	@$(MAKE) $(JOBS) $(TSAN_BUILD) test-threaded
 test-units: units
-	B=$(B) t/lib/prove $(UNIT)
+	@B=$(B) t/lib/prove $(UNIT)
 test-threaded: threaded
-	B=$(B) t/lib/prove $(THREADED)
+	@B=$(B) t/lib/prove $(THREADED)
 
 # Look for bytes that a parser does not survive; FUZZ_S seconds for each target.  New finds stay in
 # build-fuzz/corpus; what kills a target belongs into t/data/fuzz.

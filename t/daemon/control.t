@@ -46,7 +46,7 @@ ok(
 
 $begin = time();
 $daemon->ask('status') for 1 .. 100;
-cmp_ok((time() - $begin) / 100, '<', 0.02, 'status takes milliseconds');
+cmp_ok((time() - $begin) / 100, '<', 0.1, 'status waits for nothing');
 is_deeply($daemon->ask('uploads'), { ok => JSON::PP::true, uploads => [] }, 'there are no uploads');
 
 # --- strange clients

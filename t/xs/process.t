@@ -64,7 +64,7 @@ my $begin = time();
 eval { $client->bucket_check(timeout_ms => 500) };
 is(code_of($@), 'TIMEOUT', 'a silent server is a timeout');
 my $took = time() - $begin;
-ok($took > 0.4 && $took < 2, "when it was asked for ($took s)");
+ok($took > 0.4 && $took < 4, "when it was asked for ($took s)");
 
 $begin = time();
 eval {
