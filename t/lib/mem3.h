@@ -102,6 +102,7 @@ static inline int mem3_enter(
     if (cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED))
         return error_set(err, S3PVE_E_CANCELLED, "%s: cancelled", operation);
     if (mem3.down) {
+        LOCK_SCOPE(&mem3.lock);
         mem3.counters.last_fail_s = clock_wall_s();
         return error_set(err, S3PVE_E_TIMEOUT, "%s: nobody answers", operation);
     }

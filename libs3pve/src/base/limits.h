@@ -108,6 +108,7 @@
 #define HEAD_MAX MIB(16)        /* start of a file kept in memory, where rewriting is free */
 #define LISTING_THREADS 4
 #define READER_THREADS 16
+#define PREFETCH_THREADS 8     /* of these, for what will probably be read next */
 #define LISTING_MS 30000       /* one page of a listing */
 #define LISTING_WAIT_MS 2000   /* an access to an old directory waits no longer than this ... */
 #define LISTING_FIRST_MS 10000 /* ... and to one never seen than this */

@@ -12,6 +12,7 @@
 #include "files/listing.h"
 #include "files/local.h"
 #include "files/names.h"
+#include "files/prefetch.h"
 #include "files/publish.h"
 #include "files/reader.h"
 #include "files/stream.h"
@@ -83,7 +84,10 @@ static int open_reader(struct s3pve_file *file, bool may_repin) {
     if (!node->is_published)
         return file->stream ? 0 : -EBUSY;
     file->reader = reader_new(file->files, node, may_repin);
-    return file->reader ? 0 : -ENOMEM;
+    if (!file->reader)
+        return -ENOMEM;
+    prefetch_beside(file->files, node);
+    return 0;
 }
 
 /* With `lock` held: everything that needs no network and no disk. */

@@ -63,6 +63,10 @@ bool name_is_archive(const char *name) {
     return false;
 }
 
+bool name_is_notes(const char *name) {
+    return starts_with(name, "vzdump-") && ends_with(name, ".notes");
+}
+
 bool name_is_local_dir(const char *dir, const char *name) {
     bool below_dump = strcmp(dir, "dump") == 0 || starts_with(dir, "dump/");
 

@@ -20,6 +20,9 @@ bool name_is_held(const char *name);
 /* vzdump's own archives, side files not included: large, and read once from end to end. */
 bool name_is_archive(const char *name);
 
+/* A backup's notes: Proxmox VE reads those of all backups to list them. */
+bool name_is_notes(const char *name);
+
 /* Is a new directory @name in @dir (a path without slashes at its ends, "" the root) kept on the
  * node only?  vzdump's working directory, which nobody else needs and which dies with the task. */
 bool name_is_local_dir(const char *dir, const char *name);

@@ -47,14 +47,15 @@ struct node {
     bool is_published; /* there is an object */
     bool is_ours;      /* ... which we put there */
     uint64_t size;
-    char *etag;                /* owned; "" when the listing had none, never NULL */
-    char *list_etag;           /* owned; what listings say where that differs; NULL: nothing yet */
-    bool list_etag_is_ours;    /* ... and a HEAD has shown that both mean the same bytes */
-    unsigned version;          /* moves when the bytes change, not when the name does */
-    unsigned n_readers;        /* open files that pinned a version; all of them, if local */
-    unsigned cached_version;   /* the kernel may hold pages of this one; 0: none */
-    unsigned streamed_version; /* was read in order from its start before; 0: none */
-    struct stream *stream;     /* being written, or held for a rename; see stream.h */
+    char *etag;              /* owned; "" when the listing had none, never NULL */
+    char *list_etag;         /* owned; what listings say where that differs; NULL: nothing yet */
+    bool list_etag_is_ours;  /* ... and a HEAD has shown that both mean the same bytes */
+    unsigned version;        /* moves when the bytes change, not when the name does */
+    unsigned n_readers;      /* open files that pinned a version; all of them, if local */
+    unsigned cached_version; /* the kernel may hold pages of this one; 0: none */
+    unsigned prefetched_version; /* see prefetch.h; 0: none */
+    unsigned streamed_version;   /* was read in order from its start before; 0: none */
+    struct stream *stream;       /* being written, or held for a rename; see stream.h */
 
     /* --- directories */
     struct node *children;
