@@ -42,7 +42,7 @@ sub reaches_store ($property) {
 
 my sub untaint_id ($storeid) {
     my ($id) = $storeid =~ m/^([a-zA-Z][a-zA-Z0-9_.-]*)\z/
-        or die "'$storeid' is not a storage id\n";
+        or die "'$storeid' is not a storage id: a letter, then letters, digits, '_', '.' and '-'\n";
     return $id;
 }
 

@@ -140,21 +140,10 @@ static int get_once(
 static json_t *identity_of(const struct cli *cli, const char *key, const char *path) {
     _free_ char *full = realpath(".", NULL);
 
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s}",
-        "endpoint",
-        s3pve_config_get(cli->config, "endpoint"),
-        "bucket",
-        s3pve_config_get(cli->config, "bucket"),
-        "prefix",
-        s3pve_config_get(cli->config, "prefix"),
-        "key",
-        key,
-        "folder",
-        path[0] == '/' || !full ? "/" : full,
-        "file",
-        path
-    );
+    json_t *file =
+        json_pack("{s:s, s:s}", "folder", path[0] == '/' || !full ? "/" : full, "file", path);
+
+    return state_identity(cli->config, key, file);
 }
 
 /*

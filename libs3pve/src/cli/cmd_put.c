@@ -118,16 +118,8 @@ static int put_once(
 /* ---------------------------------------------------------------- --resume */
 
 static json_t *identity_of(const struct cli *cli, const char *key, const struct stat *stat) {
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}",
-        "endpoint",
-        s3pve_config_get(cli->config, "endpoint"),
-        "bucket",
-        s3pve_config_get(cli->config, "bucket"),
-        "prefix",
-        s3pve_config_get(cli->config, "prefix"),
-        "key",
-        key,
+    json_t *file = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I}",
         "size",
         (json_int_t)stat->st_size,
         "mtime",
@@ -139,6 +131,8 @@ static json_t *identity_of(const struct cli *cli, const char *key, const struct 
         "ino",
         (json_int_t)stat->st_ino
     );
+
+    return state_identity(cli->config, key, file);
 }
 
 /* The earlier try's upload and where it ended, or a new one. */

@@ -22,6 +22,25 @@ static unsigned long long hash(const char *text) {
     return h;
 }
 
+json_t *state_identity(const struct s3pve_config *config, const char *key, json_t *more) {
+    json_t *identity = json_pack(
+        "{s:s, s:s, s:s, s:s}",
+        "endpoint",
+        s3pve_config_get(config, "endpoint"),
+        "bucket",
+        s3pve_config_get(config, "bucket"),
+        "prefix",
+        s3pve_config_get(config, "prefix"),
+        "key",
+        key
+    );
+
+    if (json_object_update_new(identity, more) == 0)
+        return identity;
+    json_decref(identity);
+    return NULL;
+}
+
 static int base_folder(struct buf *path) {
     const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     const struct passwd *user;

@@ -20,6 +20,9 @@ struct state {
     int fd;                            /* locked; -1: closed */
 };
 
+/* What a transfer is of: the object, and @more about the file, taken over.  NULL: not UTF-8. */
+json_t *state_identity(const struct s3pve_config *config, const char *key, json_t *more);
+
 /* Takes @identity over.  Return: 0, or -1 (IO; CONFLICT: another process is at it). */
 int state_open(struct state *state, const char *kind, json_t *identity, struct s3pve_error *err);
 
