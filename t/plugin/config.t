@@ -33,8 +33,10 @@ cmp_ok(
 
 for my $bad ('', '../etc', 'a/b', "a\n", "a b") {
     eval { S3PVE::Config::secret_file($bad) };
-    like($@, qr/^'\Q$bad\E' is not a storage id: a letter, /,
-        "'" . $bad =~ s/ \n /\\n/ r . "' is no id");
+    like(
+        $@, qr/^'\Q$bad\E' is not a storage id: a letter, /,
+        "'" . $bad =~ s/\n/\\n/r . "' is no id"
+    );
 }
 
 # settings
