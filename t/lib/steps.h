@@ -42,6 +42,17 @@ static inline void mount_again(void) {
     s3pve_files_refresh(fs, NULL);
 }
 
+/* Until the aborts that a heartbeat began are through. */
+static inline void mount_wait_aborts(void) {
+    bool aborting = true;
+
+    for (int i = 0; i < 500 && aborting; i++) {
+        usleep(10000);
+        LOCK_SCOPE(&fs->lock);
+        aborting = fs->aborting;
+    }
+}
+
 static inline void mount_begin(struct s3pve_client *client) {
     mount_client = client;
     snprintf(mount_dir, sizeof(mount_dir), "%s/s3pve-files-XXXXXX", getenv("TMPDIR") ?: "/tmp");

@@ -207,8 +207,10 @@ static void agree(void) {
     is_int((long long)fs->usage.reserved, 0, "nothing is reserved");
     is_int((long long)stats.upload_memory, 0, "no memory is");
     is_int((long long)atomic_load(&fs->spool_bytes), 0, "no spool is");
+    mount_wait_aborts();
     fs->abort_due_ms = 0;
     s3pve_files_refresh(fs, NULL);
+    mount_wait_aborts();
     is_int((int)mem3_n_uploads(), 0, "and the store has no parts");
 }
 

@@ -95,6 +95,7 @@ static void local_files_of_before(void) {
 
 static void during_an_outage(void) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
+    int64_t began_ms;
     struct s3pve_file *file;
     char id[40], text[200];
 
@@ -114,9 +115,15 @@ static void during_an_outage(void) {
     mem3.fail = NULL;
     is_int(n_files("uploads"), 2, "nor can a dropped file be aborted then");
     s3pve_files_refresh(fs, NULL);
+    mount_wait_aborts();
     fs->abort_due_ms = 0;
+    mem3.delay_ms = 200;
+    began_ms = clock_monotonic_ms();
     s3pve_files_refresh(fs, NULL);
-    is_int(n_files("uploads"), 0, "the heartbeat makes up for it");
+    ok(clock_monotonic_ms() - began_ms < 200, "the heartbeat has it done, and does not wait");
+    mount_wait_aborts();
+    mem3.delay_ms = 0;
+    is_int(n_files("uploads"), 0, "... until it is");
     is_int((int)mem3_n_uploads(), 1, "... in the store");
 }
 

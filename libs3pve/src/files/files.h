@@ -55,6 +55,7 @@ struct s3pve_files {
     bool online;
     int64_t checked_ms; /* the last heartbeat */
     int64_t abort_due_ms;
+    bool aborting; /* what an outage left */
     char last_error[256];
     unsigned n_open;
 };

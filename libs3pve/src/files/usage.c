@@ -113,16 +113,20 @@ static void check(struct s3pve_files *files, const struct s3pve_call *call) {
     files->checked_ms = clock_monotonic_ms();
 }
 
-static void retry_aborts_if_due(struct s3pve_files *files) {
-    bool due;
+static void retry_aborts(void *arg) {
+    struct s3pve_files *files = arg;
 
-    pthread_mutex_lock(&files->lock);
-    due = files->online && clock_monotonic_ms() >= files->abort_due_ms;
-    if (due)
-        files->abort_due_ms = clock_monotonic_ms() + RETRY_ABORT_MS;
-    pthread_mutex_unlock(&files->lock);
-    if (due)
-        records_abort_left(files);
+    records_abort_left(files);
+    LOCK_SCOPE(&files->lock);
+    files->aborting = false;
+    files->abort_due_ms = clock_monotonic_ms() + RETRY_ABORT_MS;
+}
+
+/* Like counting: each may take its time, and the heartbeat has none. */
+static void retry_aborts_if_due(struct s3pve_files *files) {
+    LOCK_SCOPE(&files->lock);
+    if (files->online && !files->aborting && clock_monotonic_ms() >= files->abort_due_ms)
+        files->aborting = pool_run(files->listers, retry_aborts, files) == 0;
 }
 
 _public_ void s3pve_files_refresh(struct s3pve_files *files, const struct s3pve_call *call) {
