@@ -348,6 +348,27 @@ static void during_a_close(void) {
     is_int(mount_size("snippets/slow"), -ENOENT, "nor has the mount");
 }
 
+/* The same with nobody there: the directory is not kept locked for the writer's deadline. */
+static void while_offline(void) {
+    int64_t began_ms;
+    pthread_t writer;
+    int closed = -1;
+
+    mem3.delay_ms = 2500;
+    pthread_create(&writer, NULL, write_new, &closed);
+    for (int i = 0; i < 200 && mount_size("snippets/slow") != 3; i++)
+        usleep(5000);
+    files_fail(fs, "check", "", &(struct s3pve_error){.code = S3PVE_E_IO});
+    began_ms = clock_monotonic_ms();
+    is_int(mount_rename("snippets/slow", "snippets/other"), -EBUSY, "offline, nobody waits for it");
+    ok(clock_monotonic_ms() - began_ms < 1500, "... for long");
+    pthread_join(writer, NULL);
+    mem3.delay_ms = 0;
+    files_mark_online(fs);
+    is_int(mount_rename("snippets/slow", "snippets/other"), 0, "later it can be renamed");
+    is_str(mem3_text("snippets/other"), "NEW", "... wholly");
+}
+
 int main(void) {
     mount3_begin();
     the_backup(MIB(40) + 5, "40 MiB");
@@ -359,6 +380,7 @@ int main(void) {
     over_an_object();
     plain_objects();
     during_a_close();
+    while_offline();
     directories();
     another_nodes();
     local_files();
