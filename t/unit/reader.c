@@ -302,6 +302,23 @@ static void killed_reader(void) {
     s3pve_file_close(file);
 }
 
+/* The same ETag, and another size: one of the two is wrong, and must not go round for ever. */
+static void another_size(void) {
+    struct version version = {.key = "import/sized", .etag = NULL, .size = 3};
+    struct s3pve_info info;
+    char text[16] = "";
+
+    mem3_put("import/sized", "0123456789");
+    s3pve_object_head(mount_client, "import/sized", &info, NULL, NULL);
+    version.etag = info.etag;
+    is_int(blocks_read(fs->blocks, &version, text, sizeof(text), 0), 3, "a short version");
+    version.size = 10;
+    is_int(blocks_read(fs->blocks, &version, text, sizeof(text), 0), 10, "is not a longer one");
+    is_str(text, "0123456789", "... which is read whole");
+    version.size = 12;
+    is_int(blocks_read(fs->blocks, &version, text, 4, 10), -ESTALE, "... and not beyond its end");
+}
+
 int main(void) {
     mount_options.cache_size = MIB(200);
     mount3_begin();
@@ -316,5 +333,6 @@ int main(void) {
     early_close();
     dead_store();
     killed_reader();
+    another_size();
     return mount3_end();
 }

@@ -268,6 +268,12 @@ static void another_nodes(void) {
     is_int(mount_rename(DAT, ZST), 0, "... unless it may");
     mount_unlink(ZST);
 
+    mount_write("import/old", "old");
+    mem3_put("import/old", "new and longer");
+    is_int(mount_rename("import/old", "import/fresh"), 0, "a file replaced elsewhere is renamed");
+    is_int(mount_size("import/fresh"), 14, "... and known by what was copied");
+    is_str(mount_read("import/fresh"), "new and longer", "... to the last byte");
+
     mount_mkdir("import/from");
     mount_mkdir("import/to");
     mem3_put("import/from/file", "x");

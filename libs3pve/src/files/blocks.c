@@ -17,7 +17,7 @@ enum block_state { BLOCK_FETCHING, BLOCK_READY, BLOCK_FAILED };
 struct block {
     struct block *next;          /* chain of its bucket, while it is in the table */
     struct block *newer, *older; /* while READY and in the table */
-    char *id;                    /* owned: key, newline, ETag */
+    char *id;                    /* owned: key, ETag and size, a line each */
     uint64_t no;
     enum block_state state;
     int failed; /* -errno */
@@ -240,12 +240,12 @@ static int acquire(
 }
 
 static char *id_of(const struct version *version) {
-    size_t len = strlen(version->key) + strlen(version->etag) + 2;
-    char *id = malloc(len);
+    char *id;
+    int len = asprintf(
+        &id, "%s\n%s\n%llu", version->key, version->etag, (unsigned long long)version->size
+    );
 
-    if (id)
-        snprintf(id, len, "%s\n%s", version->key, version->etag);
-    return id;
+    return len < 0 ? NULL : id;
 }
 
 ssize_t blocks_read(

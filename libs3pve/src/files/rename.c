@@ -122,20 +122,22 @@ static int copy(struct rename *rn, const struct object *object, struct s3pve_inf
 }
 
 /* With `lock` held: what is at the new name now is news to the tree. */
-static void add_copy(struct rename *rn, const struct object *object, const char *etag) {
+static void add_copy(struct rename *rn, const struct s3pve_info *info) {
     struct s3pve_files *files = rn->files;
     struct node *node = NULL;
 
     if (tree_is_linked(&files->tree, rn->to_dir))
         node = tree_add(&files->tree, rn->to_dir, rn->to_name, false);
     if (node)
-        node_set_published(files, node, object->size, etag);
+        node_set_published(files, node, info->size, info->etag);
 }
 
 /* The copy is there, and the original is gone: or not, and then both names have the bytes.  An ETag
  * that stayed the same proves that the bytes did, and open readers go on; any other might be of
- * what somebody put there just before. */
-static void copied(struct rename *rn, const struct object *object, const char *etag, bool both) {
+ * what somebody put there just before, of another size. */
+static void copied(
+    struct rename *rn, const struct object *object, const struct s3pve_info *info, bool both
+) {
     struct s3pve_files *files = rn->files;
     struct node *node = rn->node;
     struct stream *doomed;
@@ -143,9 +145,9 @@ static void copied(struct rename *rn, const struct object *object, const char *e
     pthread_mutex_lock(&files->lock);
     doomed = displace(rn);
     if (both || move_node(rn) < 0)
-        add_copy(rn, object, etag);
-    else if (node->version != object->version || strcmp(node->etag, etag) != 0)
-        node = node_set_published(files, node, object->size, etag);
+        add_copy(rn, info);
+    else if (node->version != object->version || strcmp(node->etag, info->etag) != 0)
+        node = node_set_published(files, node, info->size, info->etag);
     publish_tell_kernel(files, rn->node, node);
     pthread_mutex_unlock(&files->lock);
     entry_drop_stream(doomed);
@@ -161,7 +163,7 @@ static int rename_object(struct rename *rn) {
     if (rc < 0)
         return rc;
     rc = entry_delete(rn->files, "rename", rn->from_key) < 0 ? -EIO : 0;
-    copied(rn, &object, info.etag, rc < 0);
+    copied(rn, &object, &info, rc < 0);
     return rc;
 }
 
