@@ -195,8 +195,8 @@ my @seen = map {
     my $dir = $_;
     wait_until(8, sub { ((-s "$dir/template/iso/both.iso") // 0) == 40 << 20 });
     sleep(6);
-    my %bytes = map { $_ => 1 } split(//, slurp("$dir/template/iso/both.iso"));
-    join('', sort keys(%bytes));
+    my $text = slurp("$dir/template/iso/both.iso");
+    join('', grep { index($text, $_) >= 0 } map { chr } 0 .. 255);
 } @mounts;
 like($seen[0], qr/^[01]$/, '... and one of them is there, unmixed');
 is($seen[1], $seen[0], '... the same on both');
