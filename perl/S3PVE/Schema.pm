@@ -7,6 +7,30 @@ package S3PVE::Schema;
 
 use v5.36;
 
+use PVE::JSONSchema;
+
+# What a text must look like, and how to say so: a pattern alone is refused without a reason.
+my $formats = {
+    endpoint => [
+        qr!(?:https?://)?[^\s/?#@]+/?!i,
+        "needs an address such as 'https://s3.example.com:9000', without path, user and spaces",
+    ],
+    bucket => [
+        qr/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/,
+        "has 3 to 63 lowercase letters, digits, '.' and '-', with a letter or digit at both ends",
+    ],
+    prefix => [qr![^\s/][^\n]*!, "needs a folder such as 'pve/backups', without '/' in front"],
+    word => [qr/[A-Za-z0-9_.-]+/, "has letters, digits, '_', '.' and '-' only"],
+    'access-key' => [
+        qr![^\s/,]+!, "has no spaces, '/' or ',' in it: the secret key goes into s3-secret-key",
+    ],
+    secret => [qr/\S+/, 'has no spaces in it, not even at its ends'],
+    proxy => [
+        qr!(?:http://)?[^\s/?#@]+/?!,
+        "needs an address such as 'http://proxy.lan:3128', without user",
+    ],
+};
+
 my $properties = {
     's3-endpoint' => {
         title => 'Endpoint',
@@ -14,15 +38,14 @@ my $properties = {
             . " 'http://minio.lan:9000'. 'https' is assumed. May be left out where the provider"
             . " and the region tell it.",
         type => 'string',
-        pattern => '(?:[Hh][Tt][Tt][Pp][Ss]?://)?[^\s/?#@]+/?',
+        format => 's3pve-endpoint',
         maxLength => 512,
     },
     's3-bucket' => {
         title => 'Bucket',
         description => "Name of the bucket.",
         type => 'string',
-        pattern => '[a-z0-9][a-z0-9.-]*[a-z0-9]',
-        minLength => 3,
+        format => 's3pve-bucket',
         maxLength => 63,
     },
     's3-prefix' => {
@@ -30,7 +53,7 @@ my $properties = {
         description => "Folder in the bucket below which everything is stored, for sharing the"
             . " bucket with others.",
         type => 'string',
-        pattern => '[^\s/][^\n]*',
+        format => 's3pve-prefix',
         maxLength => 512,
     },
     's3-region' => {
@@ -38,14 +61,14 @@ my $properties = {
         description =>
             "Region of the bucket. Found out, or the provider's usual one, if not set.",
         type => 'string',
-        pattern => '[A-Za-z0-9_.-]+',
+        format => 's3pve-word',
         maxLength => 63,
     },
     's3-access-key' => {
         title => 'Access Key',
         description => "Access key id.",
         type => 'string',
-        pattern => '[^\s/,]+',
+        format => 's3pve-access-key',
         maxLength => 128,
     },
     's3-secret-key' => {
@@ -53,7 +76,7 @@ my $properties = {
         description =>
             "Secret access key. Kept in /etc/pve/priv/storage, readable by root only.",
         type => 'string',
-        pattern => '\S+',
+        format => 's3pve-secret',
         maxLength => 256,
     },
     's3-session-token' => {
@@ -61,7 +84,7 @@ my $properties = {
         description =>
             "Session token that belongs to temporary keys. Kept like the secret key.",
         type => 'string',
-        pattern => '\S+',
+        format => 's3pve-secret',
         maxLength => 4096,
     },
     's3-provider' => {
@@ -125,7 +148,7 @@ my $properties = {
             "Storage class of new files, for example 'STANDARD_IA'. Classes that need"
             . " a restore before files can be read do not work.",
         type => 'string',
-        pattern => '[A-Za-z0-9_.-]+',
+        format => 's3pve-word',
         maxLength => 31,
     },
     's3-sse' => {
@@ -138,7 +161,7 @@ my $properties = {
         title => 'KMS Key',
         description => "Id of the key for encryption with 'aws:kms'.",
         type => 'string',
-        pattern => '\S+',
+        format => 's3pve-secret',
         maxLength => 512,
     },
     's3-ca-file' => {
@@ -152,7 +175,7 @@ my $properties = {
         title => 'Proxy',
         description => "HTTP proxy to reach the S3 server, as 'http://host:port'.",
         type => 'string',
-        pattern => '(?:http://)?[^\s/?#@]+/?',
+        format => 's3pve-proxy',
         maxLength => 512,
     },
     's3-cache-size' => {
@@ -181,6 +204,23 @@ my $properties = {
         maximum => 1 << 30,
     },
 };
+
+# Once in a process: a name that is registered twice is an error.
+sub register_formats () {
+    for my $name (sort keys $formats->%*) {
+        my ($pattern, $rule) = $formats->{$name}->@*;
+        next if PVE::JSONSchema::get_format("s3pve-$name");
+        PVE::JSONSchema::register_format(
+            "s3pve-$name",
+            sub ($value, @) {
+                die "it $rule\n" if $value !~ m/^$pattern\z/;
+                return $value;
+            },
+        );
+    }
+
+    return;
+}
 
 # A copy, as the caller adds to it.
 sub properties () {

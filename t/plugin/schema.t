@@ -54,7 +54,9 @@ for my $name (sort keys $properties->%*) {
     if ($p->{type} eq 'integer') {
         ok(defined($p->{minimum}) && defined($p->{maximum}), "$name is bounded");
     } elsif ($p->{type} eq 'string') {
-        ok($p->{enum} || $p->{format} || ($p->{pattern} && $p->{maxLength}), "$name is bounded");
+        ok($p->{enum} || $p->{format}, "$name has a format");
+        ok($p->{enum} || $p->{maxLength} || $p->{format} eq 'pve-storage-path', "$name is bounded");
+        ok(!$p->{format} || PVE::JSONSchema::get_format($p->{format}), "$name\'s format is known");
     } else {
         is($p->{type}, 'boolean', "$name is a boolean");
     }
@@ -79,13 +81,21 @@ for my $case (
     ['s3-bucket', 'My_Bucket', 0],
     ['s3-prefix', 'pve/cluster one', 1],
     ['s3-prefix', '/pve', 0],
+    ['s3-bucket', 'ab', 0],
+    ['s3-bucket', 'a' x 63, 1],
+    ['s3-bucket', 'a' x 64, 0],
+    ['s3-region', 'us east', 0],
+    ['s3-access-key', 'AKIA/x', 0],
     ['s3-secret-key', 'a b', 0],
+    ['s3-secret-key', "a\n", 0],
     ['s3-proxy', 'http://proxy:3128', 1],
     ['s3-proxy', 'http://user:password@proxy:3128', 0],
 ) {
     my ($name, $value, $valid) = $case->@*;
-    my $matches = $value =~ m/^$properties->{$name}->{pattern}$/ ? 1 : 0;
-    is($matches, $valid, "$name '$value' is " . ($valid ? 'accepted' : 'refused'));
+    my $check = PVE::JSONSchema::get_format($properties->{$name}->{format});
+    my $matches = eval { $check->($value) } // '';
+    is($matches, $valid ? $value : '', "$name '$value' is " . ($valid ? 'accepted' : 'refused'));
+    like($@, qr/^it (?:needs|has) .{10,}\n$/, '... with a reason') if !$valid;
 }
 
 require S3PVE;

@@ -67,6 +67,8 @@ sub plugindata {
 }
 
 sub properties {
+    S3PVE::Schema::register_formats();
+
     return S3PVE::Schema::properties();
 }
 
