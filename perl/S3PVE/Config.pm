@@ -38,6 +38,13 @@ sub reaches_store ($property) {
     return $property eq 'port' || exists $setting->{$property};
 }
 
+# A complaint of the library that begins with a setting, told in the words of storage.cfg.
+sub name_property ($text) {
+    my ($name) = $text =~ m/^([a-z-]+)[ :]/ or return $text;
+
+    return exists $setting->{"s3-$name"} || exists $secret_line->{"s3-$name"} ? "s3-$text" : $text;
+}
+
 # --- names and paths
 
 my sub untaint_id ($storeid) {
@@ -69,6 +76,11 @@ sub paths ($storeid) {
         state => "$ROOT/var/lib/s3pve/$name",
         cache => "$ROOT/var/cache/s3pve/$name",
     };
+}
+
+# A path of storage.cfg as mounts have it: without a slash too many.
+sub mountpoint ($path) {
+    return $path =~ s!/{2,}!/!gr =~ s!(?<=.)/\z!!r;
 }
 
 sub secret_file ($storeid) {
@@ -106,7 +118,7 @@ sub daemon_config ($storeid, $scfg) {
     my $cache_dir = $scfg->{'s3-cache-dir'};
     my $config = {
         storage => $storeid,
-        mountpoint => $scfg->{path},
+        mountpoint => mountpoint($scfg->{path}),
         'state-dir' => $paths->{state},
         'cache-dir' => defined($cache_dir) ? "$cache_dir/$paths->{name}" : $paths->{cache},
         'cache-size' => int($scfg->{'s3-cache-size'} // CACHE_SIZE),
@@ -144,7 +156,7 @@ sub merge_secrets ($old, $sensitive) {
     for my $property (grep { exists $sensitive->{$_} } keys $secret_line->%*) {
         my $value = $sensitive->{$property} // '';
         my ($untainted) = $value =~ m/^(\S*)\z/
-            or die "'$property' has a space or a line end in it; copy it again\n";
+            or die "$property: has a space or a line end in it; copy it again\n";
         my $line = $secret_line->{$property};
         $new->{$line} = $untainted;
         delete $new->{$line} if $untainted eq '';

@@ -120,7 +120,7 @@ is_deeply(
 
 eval { S3PVE::Config::merge_secrets({}, { 's3-secret-key' => "a\nsession-token = b" }) };
 is(
-    $@, "'s3-secret-key' has a space or a line end in it; copy it again\n",
+    $@, "s3-secret-key: has a space or a line end in it; copy it again\n",
     'a secret cannot bring lines of its own'
 );
 unlike($@, qr/session-token/, 'nor show up in the error');

@@ -78,7 +78,7 @@ my sub secrets () { return S3PVE::Config::read_secrets('a') }
 
 is(
     attempt('on_add_hook', $scfg),
-    "S3 storage 'a': s3-access-key and s3-secret-key are needed\n",
+    "S3 storage 'a': s3-secret-key: missing; give it with --s3-secret-key\n",
     'a storage without a secret is refused'
 );
 is($opened, undef, 'before anybody is asked');
@@ -92,8 +92,8 @@ ok(!-e $secret_file, 'and nothing is stored');
 
 is(
     attempt('on_add_hook', { $scfg->%*, 's3-region' => 'x y' }, 's3-secret-key' => 'SK'),
-    "S3 storage 'a': region 'x y': only letters\n",
-    "the library's complaint reaches the user"
+    "S3 storage 'a': s3-region 'x y': only letters\n",
+    "the library's complaint reaches the user, in the words of storage.cfg"
 );
 is("@calls", '', 'without a request');
 
@@ -113,6 +113,26 @@ is(
     '', 'a bucket that is there is used'
 );
 is("@calls", 'check', 'as it is');
+
+{
+    local $PVE::Storage::CONFIG = {
+        ids => {
+            a => $scfg,
+            local => { type => 'dir', path => '/var/lib/vz' },
+            other => { $scfg->%*, 's3-prefix' => 'p' },
+            twin => { $scfg->%*, 's3-endpoint' => 'S3.example.com/' },
+        }
+    };
+    my $warning = '';
+    local $SIG{__WARN__} = sub { $warning .= "@_" };
+    attempt('on_add_hook', $scfg, 's3-secret-key' => 'SK');
+    is(
+        $warning,
+        "storage 'twin' has the same bucket and prefix: each lists, prunes and removes the files "
+            . "of both\n",
+        'a second storage of the same files is added, with a warning'
+    );
+}
 
 # --- changing
 
@@ -152,7 +172,7 @@ is_deeply(secrets(), { 'secret-key' => 'NEW' }, 'is not');
 
 is(
     attempt('on_update_hook_full', $scfg, {}, ['s3-secret-key'], { 's3-secret-key' => undef }),
-    "S3 storage 'a': s3-access-key and s3-secret-key are needed\n",
+    "S3 storage 'a': s3-secret-key: missing; give it with --s3-secret-key\n",
     'the only secret cannot be deleted'
 );
 is_deeply(secrets(), { 'secret-key' => 'NEW' }, 'and stays');

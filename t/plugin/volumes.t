@@ -224,8 +224,18 @@ isnt(
     'a prefix makes another storage'
 );
 is(
-    $class->get_identity({ 's3-provider' => 'aws', 's3-region' => 'eu-west-1' }, 'a'),
-    'aws.eu-west-1//', 'a provider and a region stand for an endpoint'
+    $class->get_identity(
+        { $scfg->%*, 's3-endpoint' => 'S3.Example.com/', 's3-prefix' => '/p/' }, 'a'
+    ),
+    'https://s3.example.com/bucket/p',
+    'however it is written'
+);
+is(
+    $class->get_identity(
+        { 's3-provider' => 'aws', 's3-region' => 'eu-west-1', 's3-bucket' => 'b' }, 'a'
+    ),
+    'aws.eu-west-1/b/',
+    'a provider and a region stand for an endpoint'
 );
 
 behave(stop => { ok => JSON::PP::true, busy => JSON::PP::true });

@@ -50,7 +50,7 @@ my @add = (
     '--s3-access-key', $rgw->{access_key},
 );
 my @secret = ('--s3-secret-key', $rgw->{secret_key});
-like($pve->fails(@add), qr/s3-secret-key are needed/, 'a storage without a secret is refused');
+like($pve->fails(@add), qr/s3-secret-key: missing/, 'a storage without a secret is refused');
 like($pve->fails(@add, '--s3-secret-key', 'wrong'), qr/SignatureDoesNotMatch/, 'with a wrong one');
 like($pve->fails(@add, @secret, '--s3-create-bucket', 0), qr/NoSuchBucket/, 'without its bucket');
 like($pve->fails(@add, @secret, '--s3-part-size', 1), qr/minimum value of 5/, 'with a bad value');

@@ -10,7 +10,6 @@ use v5.36;
 use Fcntl qw(O_CREAT O_EXCL O_WRONLY);
 use File::Path ();
 use POSIX ();
-use Sys::Syslog ();
 
 use PVE::Storage::Plugin;
 use PVE::Tools;
@@ -18,6 +17,7 @@ use PVE::Tools;
 use S3PVE::Config;
 use S3PVE::Daemon;
 use S3PVE::Schema;
+use S3PVE::Store;
 
 use base qw(PVE::Storage::Plugin);
 
@@ -32,8 +32,6 @@ use constant {
     STATUS_TIMEOUT => 2,
     ACTIVATE_TIMEOUT => 5,
     STOP_TIMEOUT => 5,
-    HOOK_TIMEOUT => 15, # of the 60 that storage.cfg is locked
-    HOOK_ATTEMPTS => 4, # somebody waits, and a wrong address stays wrong
 };
 
 # PVE makes them available on all nodes, and does not migrate what is on them.
@@ -99,61 +97,23 @@ sub check_config {
 
 # Helpers
 
-my sub log_warning ($storeid, @lines) {
-    for my $line (@lines) {
-        utf8::encode($line);
-        eval { Sys::Syslog::syslog('warning', '%s', "storage '$storeid': $line") };
-    }
-
-    return;
-}
-
-# The library, when it is wanted and not before: should it not load, PVE::Storage still does.
-my sub open_client ($storeid, $scfg, $secrets) {
-    eval { require S3PVE; 1 }
-        or die 'the S3 library cannot be loaded - ' . (split(/\n/, $@))[0] . "\n";
-
-    return S3PVE::Client->open({
-        S3PVE::Config::client_settings($storeid, $scfg)->%*,
-        $secrets->%*,
-        timeout => HOOK_TIMEOUT,
-    });
-}
-
-# Create it where it is missing and may be created; the error tells what is wrong with it.
-my sub check_bucket ($client, $create) {
-    my @call = (timeout_ms => HOOK_TIMEOUT * 1000, max_attempts => HOOK_ATTEMPTS);
-
-    return if eval { $client->bucket_check(@call); 1 };
-    my $err = $@;
-    die $err if !$create || !S3PVE::is_code($err, 'NO_BUCKET');
-
-    $client->bucket_create(@call);
-    $client->bucket_check(@call);
-
-    return;
-}
-
-# Die, in words for the user, unless the store can be used like that.
-my sub try_store ($storeid, $scfg, $secrets, $create) {
-    my $client;
-
-    eval {
-        die "s3-access-key and s3-secret-key are needed\n"
-            if !defined($scfg->{'s3-access-key'}) || !defined($secrets->{'secret-key'});
-        $client = open_client($storeid, $scfg, $secrets);
-        check_bucket($client, $create);
-    };
-    my $err = $@;
-    log_warning($storeid, $client->warnings()) if $client && $err; # with ids of requests
-    die "S3 storage '$storeid': $err" if $err; # one line, whatever class it was
-
-    return;
-}
-
 # Not set while the storage is just being added.
 my sub content_types ($scfg) {
     return grep { $_ ne 'none' } sort keys(($scfg->{content} // {})->%*);
+}
+
+# Two storages may share a store, with different content or nodes; more often it is a slip.
+my sub warn_of_twins ($class, $storeid, $scfg) {
+    my $ids = PVE::Storage::config()->{ids};
+    my $identity = $class->get_identity($scfg, $storeid);
+
+    for my $other (sort grep { $_ ne $storeid && $ids->{$_}->{type} eq 's3' } keys $ids->%*) {
+        warn "storage '$other' has the same bucket and prefix: each lists, prunes and removes the"
+            . " files of both\n"
+            if $class->get_identity($ids->{$other}, $other) eq $identity;
+    }
+
+    return;
 }
 
 # Two kinds of content in one directory would be listed as each other.
@@ -204,8 +164,9 @@ sub on_add_hook {
     my ($class, $storeid, $scfg, %sensitive) = @_;
 
     my $secrets = S3PVE::Config::merge_secrets({}, \%sensitive);
-    try_store($storeid, $scfg, $secrets, $scfg->{'s3-create-bucket'} // 1);
+    S3PVE::Store::check($storeid, $scfg, $secrets, $scfg->{'s3-create-bucket'} // 1);
     S3PVE::Config::write_secrets($storeid, $secrets);
+    warn_of_twins($class, $storeid, $scfg);
 
     return;
 }
@@ -228,7 +189,7 @@ sub on_update_hook_full {
     my $new = { $scfg->%*, $update->%* };
     delete $new->@{ $delete->@* } if $delete;
     my $secrets = S3PVE::Config::merge_secrets(S3PVE::Config::read_secrets($storeid), $sensitive);
-    try_store($storeid, $new, $secrets, 0);
+    S3PVE::Store::check($storeid, $new, $secrets, 0);
 
     if (keys $sensitive->%*) {
         S3PVE::Config::write_secrets($storeid, $secrets);
@@ -293,13 +254,16 @@ sub status {
     return (map({ int($status->{$_} // 0) } qw(total avail used)), 1);
 }
 
+# One text for one place, however it is written.
 sub get_identity {
     my ($class, $scfg, $storeid) = @_;
 
     my $settings = S3PVE::Config::client_settings($storeid, $scfg);
-    $settings->{endpoint} //= join('.', grep { defined } $settings->@{qw(provider region)});
+    my $where = lc($settings->{endpoint} // '') =~ s!/+\z!!r;
+    $where = "https://$where" if $where ne '' && $where !~ m!://!;
+    $where = join('.', grep { defined } $settings->@{qw(provider region)}) if $where eq '';
 
-    return join('/', map { $_ // '' } $settings->@{qw(endpoint bucket prefix)});
+    return join('/', $where, $settings->{bucket}, ($settings->{prefix} // '') =~ s!^/+|/+\z!!gr);
 }
 
 sub filesystem_path {
