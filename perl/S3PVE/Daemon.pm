@@ -7,6 +7,7 @@ package S3PVE::Daemon;
 
 use v5.36;
 
+use Cwd ();
 use Errno qw(EAGAIN ECONNREFUSED ECONNRESET EINTR ENOENT EPIPE EWOULDBLOCK);
 use Fcntl qw(LOCK_EX LOCK_NB O_CREAT O_RDONLY O_RDWR O_TRUNC O_WRONLY);
 use JSON::PP ();
@@ -21,6 +22,7 @@ use S3PVE::Config;
 use constant {
     ANSWER_MAX => 1 << 20, # bytes; a list of uploads is the longest
     POLL => 0.05, # seconds between looks at something that has no event
+    UNIT_POLL => 0.5, # the same where a look takes a process
     PING_TIMEOUT => 1,
     RELOAD_TIMEOUT => 5,
     STOP_TIMEOUT => 5,
@@ -118,10 +120,19 @@ sub ask ($storeid, $request, $timeout) {
 
 # --- the mount
 
+# As the kernel knows it: its parent without links.  The mount itself is not touched.
+my sub real_path ($mountpoint) {
+    my ($parent, $name) = $mountpoint =~ m!^(.*)/([^/]+)\z! or return $mountpoint;
+    my $real = Cwd::realpath($parent eq '' ? '/' : $parent) // $parent;
+
+    return ($real eq '/' ? '' : $real) . "/$name";
+}
+
 my sub unescape ($field) { return $field =~ s/\\([0-7]{3})/chr(oct($1))/ger }
 
 # Is a FUSE mount there?  Asks the kernel's table, never the mount, which may be dead.
-sub is_mounted ($mountpoint) {
+sub is_mounted ($path) {
+    my $mountpoint = real_path(S3PVE::Config::mountpoint($path));
     open(my $fh, '<', $MOUNTS) or die "cannot read $MOUNTS - $!\n";
     while (my $line = <$fh>) {
         my (undef, $where, $type) = split(/ /, $line);
@@ -171,7 +182,7 @@ my sub become ($program, $paths) {
 # the daemon is nobody's child here.
 my sub spawn ($paths) {
     my ($program) = grep { -x $_ } @PROGRAM;
-    die "the program s3pved is not installed\n" if !defined($program);
+    die "there is no $PROGRAM[0]; install the package s3pve on this node\n" if !defined($program);
 
     my $pid = fork() // die "fork: $!\n";
     if ($pid == 0) {
@@ -190,21 +201,32 @@ my sub start ($storeid, $paths) {
 
     my $unit = unit($storeid);
     eval { systemctl('reset-failed', $unit) }; # an unknown unit is fine
-    systemctl('start', '--no-block', $unit);
+    eval { systemctl('start', '--no-block', $unit); 1 }
+        or die "systemd does not start $unit; is the package s3pve installed? - $@";
 
     return;
 }
 
-# The last words of a daemon that did not come up, or where they are to be found.
+my sub unit_property ($storeid, $name) {
+    my $show = [$SYSTEMCTL, 'show', '--value', "--property=$name", unit($storeid)];
+    my $text = '';
+    my $take = sub ($line) { $text = $line if $line =~ m/\S/ };
+
+    eval { PVE::Tools::run_command($show, outfunc => $take, quiet => 1, timeout => 5) };
+
+    return $text;
+}
+
+# Why a daemon did not come up: its last words, or where they are to be found.
 my sub why ($storeid, $paths) {
     my ($text, $where) = ('', "see $paths->{log}");
 
+    my $secrets = eval { S3PVE::Config::read_secrets($storeid) } // {};
+    return "its secret key is not stored; do so: pvesm set $storeid --s3-secret-key KEY"
+        if !$@ && !defined($secrets->{'secret-key'});
     if (-d $SYSTEMD) {
-        my $unit = unit($storeid);
-        $where = "see: journalctl -u $unit";
-        my $show = [$SYSTEMCTL, 'show', '--value', '--property=StatusText', $unit];
-        my $take = sub ($line) { $text = $line if $line =~ m/\S/ };
-        eval { PVE::Tools::run_command($show, outfunc => $take, quiet => 1, timeout => 5) };
+        $where = 'see: journalctl -u ' . unit($storeid);
+        $text = unit_property($storeid, 'StatusText');
     } elsif (open(my $fh, '<', $paths->{log})) {
         ($text) = reverse(<$fh>);
     }
@@ -216,17 +238,22 @@ my sub why ($storeid, $paths) {
 # Until it is mounted, and knows whether it reaches the store.  A silent store does not keep it down.
 my sub await_mount ($storeid, $mountpoint, $deadline) {
     my $mounted = 0;
+    my $look = now() + UNIT_POLL;
 
     while (now() < $deadline) {
         my $status = eval { ask($storeid, { cmd => 'status' }, PING_TIMEOUT) } // {};
         $mounted = $status->{ok} && is_mounted($mountpoint);
         return if $mounted && ($status->{online} || ($status->{last_error} // '') ne '');
+        if (!$mounted && -d $SYSTEMD && now() > $look) { # pvestatd asks for all storages in a row
+            last if unit_property($storeid, 'ActiveState') eq 'failed';
+            $look = now() + UNIT_POLL;
+        }
         sleep(POLL);
     }
     return if $mounted;
 
     my $why = why($storeid, S3PVE::Config::paths($storeid));
-    die "storage '$storeid': the daemon s3pved did not come up - $why\n";
+    die "the daemon s3pved did not come up - $why\n";
 }
 
 # --- its configuration
@@ -319,20 +346,16 @@ sub ensure ($storeid, $scfg, $timeout) {
     };
 
     return if is_current($paths, $config, $time) && $fine->();
-    with_lock(
-        $paths,
-        $deadline,
-        sub {
-            my $changed = !is_current($paths, $config, $time);
-            write_config($paths, $config, $time) if $changed;
-            my $running = defined(ask($storeid, { cmd => 'ping' }, PING_TIMEOUT));
-            $running = !reload($storeid) if $running && $changed;
-            start($storeid, $paths) if !$running;
-            await_mount($storeid, $scfg->{path}, $deadline);
-        },
-    );
-
-    return;
+    my $make_sure = sub {
+        my $changed = !is_current($paths, $config, $time);
+        write_config($paths, $config, $time) if $changed;
+        my $running = defined(ask($storeid, { cmd => 'ping' }, PING_TIMEOUT));
+        $running = !reload($storeid) if $running && $changed;
+        start($storeid, $paths) if !$running;
+        await_mount($storeid, $scfg->{path}, $deadline);
+    };
+    return if eval { with_lock($paths, $deadline, $make_sure); 1 };
+    die $@ =~ s/^(?!storage ')/storage '$storeid': /r;
 }
 
 # The daemon's `status`, or undef when none runs.

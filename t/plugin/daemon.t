@@ -58,6 +58,9 @@ is(S3PVE::Daemon::status('a', 1), undef, 'and no status');
 S3PVE::Daemon::ensure('a', $scfg, 5);
 is(commands(), 'start a', 'the first program that is there is started');
 ok(S3PVE::Daemon::is_mounted($scfg->{path}), 'and mounts, at a path with a space');
+ok(S3PVE::Daemon::is_mounted("$root//mnt/a b/"), 'also with a slash too many');
+symlink("$root/mnt", "$root/link");
+ok(S3PVE::Daemon::is_mounted("$root/link/a b"), 'or through a link');
 ok(!S3PVE::Daemon::is_mounted('/proc'), 'other kinds of mounts do not count');
 my $first = pid();
 isnt((stat("/proc/$first"))[0], undef, 'it runs');
@@ -205,7 +208,10 @@ cmp_ok(time() - $begin, '<', 6, 'by the deadline');
 
 @S3PVE::Daemon::PROGRAM = ("$root/not-there");
 eval { S3PVE::Daemon::ensure('a', $scfg, 0.5) };
-is($@, "the program s3pved is not installed\n", 'a missing program is named');
+is(
+    $@, "storage 'a': there is no $root/not-there; install the package s3pve on this node\n",
+    'a missing program is named'
+);
 
 S3PVE::Daemon::forget('a');
 ok(!-e "$root/run/s3pve/a", 'forgetting leaves nothing in /run');
@@ -233,5 +239,28 @@ like($@, qr/did not come up - see: journalctl -u s3pved\@a\.service\n$/, 'and ha
 $PVE::Tools::OUTPUT = "config: bucket: missing\n";
 eval { S3PVE::Daemon::ensure('a', $scfg, 0.3) };
 like($@, qr/did not come up - config: bucket: missing\n$/, 'or the reason itself');
+
+$PVE::Tools::OUTPUT = "failed\n";
+$begin = time();
+eval { S3PVE::Daemon::ensure('a', $scfg, 10) };
+like($@, qr/did not come up/, 'one that systemd gave up');
+cmp_ok(time() - $begin, '<', 5, 'is not waited for');
+
+S3PVE::Config::delete_secrets('a');
+eval { S3PVE::Daemon::ensure('a', $scfg, 0.3) };
+is(
+    $@,
+    "storage 'a': the daemon s3pved did not come up - its secret key is not stored; do so: "
+        . "pvesm set a --s3-secret-key KEY\n",
+    'a secret that is missing is named before all'
+);
+
+$PVE::Tools::RUN = sub ($cmd) { return $cmd->[1] eq 'start' ? 5 : 0 };
+eval { S3PVE::Daemon::ensure('a', $scfg, 0.3) };
+like(
+    $@,
+    qr/^storage 'a': systemd does not start s3pved\@a\.service; is the package s3pve installed/,
+    'so is a package'
+);
 
 done_testing();

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# What an administrator gets wrong, and what he is told: the property, its value unless that may be a
-# secret, and what would be right.  Nothing here needs a store.
+# What an administrator gets wrong, and what the hook tells him where Proxmox VE did not before: the
+# property, its value unless that may be a secret, and what would be right.  Nothing needs a store.
 use v5.36;
 
 use File::Temp qw(tempdir);
