@@ -26,6 +26,7 @@ sub run (@args) {
     return ($? >> 8, $stdout // '', $stderr // '');
 }
 
+my @LOCAL = ('-e', 'http://127.0.0.1:1', '-b', 'bucket', '--credentials', 'anonymous');
 my @usage = (
     ['no command', [], qr/--help/],
     ['an unknown command', ['frobnicate'], qr/no command 'frobnicate'/],
@@ -42,6 +43,14 @@ my @usage = (
     ],
     ['too many operands', ['ls', 'a', 'b'], qr/usage: s3pve ls/],
     ['too few operands', ['cp', 'a'], qr/usage: s3pve cp/],
+    ['a range of nothing', [@LOCAL, 'cat', 'k', '--range', '5-3'], qr/--range wants.*'5-3'/],
+    ['a time in years', [@LOCAL, 'sweep', '--older', '5y'], qr/--older wants.*'5y'/],
+    [
+        'a time in words', [@LOCAL, 'presign', 'k', '--expires', 'soon'],
+        qr/--expires wants.*'soon'/
+    ],
+    ['standard input without a key', [@LOCAL, 'put', '-'], qr/'-' names no file.*KEY/],
+    ['a folder for a file', [@LOCAL, 'get', 'dump/'], qr/'dump\/' names no file.*FILE/],
     ['metadata without a name', ['put', '-', 'k', '-m', '=x'], qr/NAME=VALUE/],
     [
         'no endpoint', ['-b', 'bucket', '-a', 'A', '--credentials', 'anonymous', 'ls'],
@@ -56,7 +65,10 @@ my @usage = (
     ['a bad endpoint', ['-e', 'ftp://x', 'ls'], qr/endpoint/],
     ['a bad number', ['--connections', '9999', 'ls'], qr/connections.*1 to 64/],
     ['a storage that is not active', ['-s', 'nope', 'ls'], qr/'nope' is not active/],
-    ['a storage with a path for a name', ['-s', '../x', 'ls'], qr/not the name of a storage/],
+    [
+        'a storage with a path for a name', ['-s', '../x', 'ls'],
+        qr/'..\/x' is not.*: a letter, then/
+    ],
     ['a missing configuration file', ['-c', "$dir/nope", 'ls'], qr/nope/],
 );
 

@@ -178,7 +178,7 @@ int cmd_sweep(struct cli *cli, int n, char **args, struct s3pve_error *err) {
     unsigned older_s = 7 * 86400, aborted = 0;
     int r;
 
-    if (cli->options.older && options_seconds(cli->options.older, &older_s, err) < 0)
+    if (cli->options.older && options_seconds("older", cli->options.older, &older_s, err) < 0)
         return -1;
     r = s3pve_upload_sweep(cli->client, n ? args[0] : "", older_s, &aborted, &cli->call, err);
     if (cli->options.json)

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,7 +33,7 @@ static int make_path(const char *key, const char *path, char **ret_path, struct 
     _cleanup_(buf_clear) struct buf full = {0};
 
     if (folder && (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0))
-        return fail(err, S3PVE_E_INVALID, "say into which FILE");
+        return fail(err, S3PVE_E_INVALID, "'%s' names no file: say into which FILE", key);
     if (path && folder && buf_printf(&full, "%s/%s", path, name) < 0)
         return fail(err, S3PVE_E_NOMEM, "out of memory");
     if ((!path || !folder) && buf_str(&full, path ? path : name) < 0)
@@ -70,7 +69,7 @@ static int target_open(struct target *target, bool keep, struct s3pve_error *err
     target->fd = open(target->part, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (target->fd < 0)
         return fail_errno(err, "%s", target->part);
-    if (flock(target->fd, LOCK_EX | LOCK_NB) < 0) {
+    if (!state_lock(target->fd, target->part)) {
         free(steal_ptr(&target->part)); /* somebody else's: not ours to remove */
         return fail(err, S3PVE_E_CONFLICT, "another process writes %s.part", target->path);
     }
@@ -139,11 +138,11 @@ static int get_once(
 
 static json_t *identity_of(const struct cli *cli, const char *key, const char *path) {
     _free_ char *full = realpath(".", NULL);
+    const char *folder = path[0] == '/' || !full ? "/" : full;
 
-    json_t *file =
-        json_pack("{s:s, s:s}", "folder", path[0] == '/' || !full ? "/" : full, "file", path);
-
-    return state_identity(cli->config, key, file);
+    return state_identity(
+        cli->config, key, json_pack("{s:s, s:s}", "folder", folder, "file", path)
+    );
 }
 
 /*
@@ -178,8 +177,10 @@ static int resume_offset(
         return fail_errno(err, "%s", target->part);
     if (strcmp(version, state->value) != 0 || (uint64_t)stat.st_size > info->size) {
         stat.st_size = 0;
-        if (ftruncate(target->fd, 0) < 0 || state_save(state, version, err) < 0)
+        if (ftruncate(target->fd, 0) < 0)
             return fail_errno(err, "%s", target->part);
+        if (state_save(state, version, err) < 0)
+            return -1;
     }
     if (lseek(target->fd, stat.st_size, SEEK_SET) < 0)
         return fail_errno(err, "%s", target->part);
@@ -251,7 +252,7 @@ int cmd_get(struct cli *cli, int n, char **args, struct s3pve_error *err) {
         return cli->options.resume ? fail(err, S3PVE_E_INVALID, "--resume needs a file to write to")
                                    : fetch_all(cli, key, STDOUT_FILENO, err);
 
-    if (make_path(key, path, &target.path, err) < 0 || !target.path)
+    if (make_path(key, path, &target.path, err) < 0)
         return -1;
     r = cli->options.resume ? get_resumable(cli, key, &target, err)
                             : get_once(cli, key, &target, err);

@@ -201,7 +201,8 @@ int cmd_presign(struct cli *cli, int n, char **args, struct s3pve_error *err) {
     _free_ char *url = NULL;
     unsigned lifetime_s = 3600;
 
-    if (cli->options.expires && options_seconds(cli->options.expires, &lifetime_s, err) < 0)
+    if (cli->options.expires &&
+        options_seconds("expires", cli->options.expires, &lifetime_s, err) < 0)
         return -1;
     if (s3pve_object_presign(cli->client, args[0], lifetime_s, &url, err) < 0)
         return -1;

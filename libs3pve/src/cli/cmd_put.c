@@ -43,7 +43,7 @@ static int make_key(const char *path, const char *key, char **ret_key, struct s3
     _cleanup_(buf_clear) struct buf full = {0};
 
     if (folder && (strcmp(path, "-") == 0 || !name[0]))
-        return fail(err, S3PVE_E_INVALID, "say under which KEY");
+        return fail(err, S3PVE_E_INVALID, "'%s' names no file: say under which KEY", path);
     if (buf_str(&full, key ? key : "") < 0 || (folder && buf_str(&full, name) < 0))
         return fail(err, S3PVE_E_NOMEM, "out of memory");
     *ret_key = buf_steal(&full);

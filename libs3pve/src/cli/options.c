@@ -261,7 +261,9 @@ void options_help(const char *command) {
     }
 }
 
-int options_seconds(const char *text, unsigned *ret_seconds, struct s3pve_error *err) {
+int options_seconds(
+    const char *name, const char *text, unsigned *ret_seconds, struct s3pve_error *err
+) {
     static const struct {
         char unit;
         unsigned seconds;
@@ -280,7 +282,7 @@ int options_seconds(const char *text, unsigned *ret_seconds, struct s3pve_error 
         return 0;
     }
     return fail(
-        err, S3PVE_E_INVALID, "'%s' is not a time: write seconds, or 30m, 12h, 7d, 2w", text
+        err, S3PVE_E_INVALID, "--%s wants seconds, or 30m, 12h, 7d, 2w, not '%s'", name, text
     );
 }
 

@@ -16,7 +16,7 @@
 
 struct options {
     bool json, quiet, no_progress, help, version;
-    bool detailed, recursive, bytes, yes, resume, if_absent, force;
+    bool detailed, recursive, bytes, yes, resume, if_absent;
     unsigned verbose;
     const char *storage, *config_file;
     const char *content_type, *tags, *range, *expires, *older;
@@ -40,8 +40,10 @@ int options_check(const struct options *options, const char *command, struct s3p
 /* The lines of --help: those for all commands (@command NULL), or those for one alone. */
 void options_help(const char *command);
 
-/* "7d", "12h", "30m" or seconds.  Return: 0, or -1 (INVALID). */
-int options_seconds(const char *text, unsigned *ret_seconds, struct s3pve_error *err);
+/* "7d", "12h", "30m" or seconds, the value of --@name.  Return: 0, or -1 (INVALID). */
+int options_seconds(
+    const char *name, const char *text, unsigned *ret_seconds, struct s3pve_error *err
+);
 
 /* Was this option given on the command line, with a value? */
 bool options_has_setting(const struct options *options, const char *name);

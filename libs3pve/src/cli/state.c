@@ -92,12 +92,20 @@ static void read_value(struct state *state) {
         snprintf(state->value, sizeof(state->value), "%.*s", (int)(end - value), value);
 }
 
+/* Whoever held the lock before may have renamed or removed the file. */
+bool state_lock(int fd, const char *path) {
+    struct stat named, ours;
+
+    return flock(fd, LOCK_EX | LOCK_NB) == 0 && stat(path, &named) == 0 && fstat(fd, &ours) == 0 &&
+           named.st_dev == ours.st_dev && named.st_ino == ours.st_ino;
+}
+
 static int open_locked(struct state *state, int flags, struct s3pve_error *err) {
     int fd = open(state->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
 
     if (fd < 0)
         return fail_errno(err, "%s", state->path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    if (!state_lock(fd, state->path)) {
         close(fd);
         return fail(err, S3PVE_E_CONFLICT, "another process is at this transfer");
     }

@@ -23,6 +23,9 @@ struct state {
 /* What a transfer is of: the object, and @more about the file, taken over.  NULL: not UTF-8. */
 json_t *state_identity(const struct s3pve_config *config, const char *key, json_t *more);
 
+/* Lock the file that is open as @fd, if it still is the one of that name.  Return: false if not. */
+bool state_lock(int fd, const char *path);
+
 /* Takes @identity over.  Return: 0, or -1 (IO; CONFLICT: another process is at it). */
 int state_open(struct state *state, const char *kind, json_t *identity, struct s3pve_error *err);
 

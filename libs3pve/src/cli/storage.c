@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* storage.c - a Proxmox VE storage on this node: its configuration file and its daemon's socket */
+#include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -27,8 +28,13 @@ static int storage_path(
     const char *run = getenv("S3PVE_RUN_DIR");
     size_t len = strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
 
-    if (!len || id[len] || id[0] == '.' || id[0] == '-')
-        return fail(err, S3PVE_E_INVALID, "'%s' is not the name of a storage", id);
+    if (!len || id[len] || !isalpha((unsigned char)id[0]))
+        return fail(
+            err,
+            S3PVE_E_INVALID,
+            "'%s' is not the name of a storage: a letter, then letters, digits, '-', '_' and '.'",
+            id
+        );
     if ((size_t)snprintf(path, room, "%s/%s/%s", run ? run : "/run/s3pve", id, name) >= room)
         return fail(err, S3PVE_E_INVALID, "the storage's name is too long");
     return 0;
