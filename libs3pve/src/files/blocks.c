@@ -329,6 +329,10 @@ struct blocks *blocks_free(struct blocks *blocks) {
     return NULL;
 }
 
+uint64_t blocks_yield(struct blocks *blocks, uint64_t bytes) {
+    return cache_yield(blocks->cache, bytes);
+}
+
 void blocks_set_size(struct blocks *blocks, uint64_t size) {
     cache_set_size(blocks->cache, size);
 }

@@ -33,6 +33,9 @@ void blocks_keep(
     struct blocks *blocks, const struct version *version, uint64_t no, const void *data
 );
 
+/* The oldest blocks on the node's disk go, so many bytes of them.  Return: bytes that went. */
+uint64_t blocks_yield(struct blocks *blocks, uint64_t bytes);
+
 void blocks_set_size(struct blocks *blocks, uint64_t size);
 void blocks_stats(struct blocks *blocks, struct s3pve_files_stats *stats);
 

@@ -237,6 +237,24 @@ void cache_set_size(struct cache *cache, uint64_t size) {
     make_room(cache, 0);
 }
 
+uint64_t cache_yield(struct cache *cache, uint64_t bytes) {
+    struct victim victim;
+    uint64_t given = 0;
+    bool found = cache != NULL;
+
+    while (found && given < bytes) {
+        pthread_mutex_lock(&cache->lock);
+        given += cache->index.bytes;
+        found = choose_victim(cache, &victim);
+        given -= cache->index.bytes;
+        cache->is_tight = true;
+        pthread_mutex_unlock(&cache->lock);
+        if (found)
+            drop_victim(cache, &victim);
+    }
+    return given;
+}
+
 bool cache_has(struct cache *cache, const struct version *version, uint64_t no) {
     char name[CACHEFILE_NAME];
     struct cachedfile *file;

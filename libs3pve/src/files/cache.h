@@ -20,6 +20,10 @@ struct cache *cache_close(struct cache *cache); /* the files stay.  Returns NULL
 /* At most so many bytes from now on. */
 void cache_set_size(struct cache *cache, uint64_t size);
 
+/* The disk is needed for something that cannot be had again: give up the oldest @bytes.
+ * Return: how many it were; 0 when there is nothing left. */
+uint64_t cache_yield(struct cache *cache, uint64_t bytes);
+
 /* Whole blocks: CACHE_BLOCK bytes, or what is left at the object's end. */
 bool cache_get(struct cache *cache, const struct version *version, uint64_t no, void *buf);
 bool cache_has(struct cache *cache, const struct version *version, uint64_t no);

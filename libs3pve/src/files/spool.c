@@ -9,6 +9,9 @@
 #include "files/files.h"
 #include "files/spool.h"
 
+#define YIELD_STEP CACHE_BLOCK
+#define YIELD_MORE MIB(64) /* the cache may have grown by half of that since it looked */
+
 /* Not every file system has nameless files. */
 static int open_nameless(const char *folder) {
     char path[4096];
@@ -43,17 +46,29 @@ int spool_open(struct s3pve_files *files, struct spool *ret_spool) {
 }
 
 /* A node whose disk is full does not work any more, whatever it is full of. */
-static bool has_space(const struct spool *spool) {
+static bool has_space(const struct spool *spool, uint64_t bytes) {
     struct statvfs fs;
 
-    return fstatvfs(spool->fd, &fs) < 0 || fs.f_bavail >= fs.f_blocks / 100 * CACHE_KEEP_FREE_PCT;
+    if (fstatvfs(spool->fd, &fs) < 0)
+        return true;
+    return fs.f_bavail >= fs.f_blocks / 100 * CACHE_KEEP_FREE_PCT + bytes / fs.f_frsize;
+}
+
+/* The cache takes all that the disk has; but what it has can be had again.  Where its space is of
+ * no use, on another file system, it does not lose all for nothing. */
+int spool_make_room(struct s3pve_files *files, const struct spool *spool, uint64_t bytes) {
+    uint64_t given = 0, step = 1;
+
+    while (step && !has_space(spool, bytes)) {
+        step = given < bytes + YIELD_MORE ? blocks_yield(files->blocks, YIELD_STEP) : 0;
+        given += step;
+    }
+    return step ? 0 : -ENOSPC;
 }
 
 static int charge(struct s3pve_files *files, struct spool *spool, uint64_t size) {
     uint64_t more = size > spool->charged ? size - spool->charged : 0;
 
-    if (more && !has_space(spool))
-        return -ENOSPC;
     if (atomic_fetch_add(&files->spool_bytes, more) + more > SPOOL_MAX) {
         atomic_fetch_sub(&files->spool_bytes, more);
         return -ENOSPC;
@@ -68,10 +83,10 @@ int spool_write(
     const char *p = buf;
     int rc = charge(files, spool, offset + len);
 
+    if (rc == 0) /* also below its size: that may be a hole */
+        rc = spool_make_room(files, spool, len);
     if (rc < 0)
         return rc;
-    if (offset + len > spool->size)
-        spool->size = offset + len;
     while (len) {
         ssize_t n = pwrite(spool->fd, p, len, (off_t)offset);
 
@@ -91,10 +106,7 @@ int spool_truncate(struct s3pve_files *files, struct spool *spool, uint64_t size
 
     if (rc < 0)
         return rc;
-    if (ftruncate(spool->fd, (off_t)size) < 0)
-        return -errno;
-    spool->size = size;
-    return 0;
+    return ftruncate(spool->fd, (off_t)size) < 0 ? -errno : 0;
 }
 
 ssize_t spool_read(const struct spool *spool, void *buf, size_t len, uint64_t offset) {

@@ -11,8 +11,7 @@
 struct s3pve_files;
 
 struct spool {
-    int fd; /* -1: none */
-    uint64_t size;
+    int fd;           /* -1: none */
     uint64_t charged; /* bytes counted against SPOOL_MAX: the largest size it had */
 };
 
@@ -20,6 +19,8 @@ struct spool {
 
 /* All return 0, or -errno; -ENOSPC also when all spools together would exceed SPOOL_MAX. */
 int spool_open(struct s3pve_files *files, struct spool *ret_spool);
+/* Is there space on the disk for so many bytes more?  Made at the cost of the cache, if need be. */
+int spool_make_room(struct s3pve_files *files, const struct spool *spool, uint64_t bytes);
 int spool_write(
     struct s3pve_files *files, struct spool *spool, const void *buf, size_t len, uint64_t offset
 );

@@ -122,6 +122,8 @@ static int load_spool(struct stream *stream, const struct object *object, struct
 
     if (rc == 0)
         rc = spool_truncate(files, &stream->spool, object->size);
+    if (rc == 0)
+        rc = spool_make_room(files, &stream->spool, object->size);
     if (rc < 0)
         return error_set(
             err, rc == -ENOSPC ? S3PVE_E_NO_SPACE : S3PVE_E_IO, "load: spool: %s", strerror(-rc)
