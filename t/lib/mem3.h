@@ -368,8 +368,11 @@ int s3pve_object_get_fd(
         return -1;
     mem3.counters.n_get++;
     object = mem3_get(key, NULL, err);
-    if (object)
-        n = write(fd, object->data + offset, len ? len : object->len - offset);
+    if (object) {
+        size_t left = offset < object->len ? object->len - offset : 0;
+
+        n = write(fd, object->data + (left ? offset : 0), len && len < left ? len : left);
+    }
     pthread_mutex_unlock(&mem3.lock);
     return n < 0 ? -1 : 0;
 }

@@ -297,6 +297,60 @@ static void updating(void) {
     ok(is_clean(), "nothing is left over");
 }
 
+/* Another node replaces what is about to be changed: bytes of it must not be taken for ours. */
+static void updating_what_changed(void) {
+    static const size_t sizes[] = {MIB(20), MIB(18), MIB(22), 10};
+    char name[32];
+
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(name, sizeof(name), "import/changed%zu", i);
+        mem3_put_size(name, i == 3 ? 20 : MIB(20));
+        s3pve_files_expire(fs);
+        mount_open(name, O_RDWR, &file);
+        mem3_put_size(name, sizes[i]);
+        is_int(mount_append(file, "XYZ", 5), -EIO, "replaced before the first write: EIO");
+        mount_close(file);
+        ok(mem3_size(name) == (long)sizes[i] && mem3_text(name)[5] == pattern_byte(5),
+           "... and the store keeps the other's %zu bytes",
+           sizes[i]);
+    }
+    ok(is_clean(), "nothing is left over");
+}
+
+/* All the memory that heads may have is taken. */
+static void many_heads(void) {
+    struct s3pve_file *archive;
+    char *start = calloc(1, MIB(1));
+
+    atomic_fetch_add(&fs->head_bytes, STORAGE_MEMORY);
+    mem3_put("snippets/tight", "0123456789");
+    mem3_put_size("import/tight", MIB(2));
+    s3pve_files_expire(fs);
+    mount_open("snippets/tight", O_RDWR, &file);
+    is_int(mount_append(file, "ab", 3), 0, "a small object is changed in memory all the same");
+    mount_close(file);
+    is_str(mem3_text("snippets/tight"), "012ab56789", "... and published");
+    mount_open("import/tight", O_RDWR, &file);
+    is_int(mount_append(file, "ab", 3), 0, "a larger one is, on the node's disk");
+    mount_close(file);
+    ok(mem3_size("import/tight") == (long)MIB(2) &&
+           memcmp(mem3_text("import/tight") + 3, "ab", 2) == 0,
+       "... and published");
+
+    memcpy(start, "\x28\xb5\x2f\xfd", 4);
+    mount_open("dump/vzdump-tight.vma.dat", O_WRONLY | O_CREAT, &archive);
+    is_int((int)s3pve_file_write(archive, start, MIB(1), 0), (int)MIB(1), "an archive begins");
+    is_int((long long)mem3_n_uploads(), 1, "... and is sent at once");
+    is_int(mount_close(archive), 0, "its end");
+    mem3.n_copy = 0;
+    mount_rename("dump/vzdump-tight.vma.dat", "dump/vzdump-tight.vma.zst");
+    is_int(mem3.n_copy, 0, "its first bytes were looked at: nothing is copied when it is renamed");
+    is_int(mem3_size("dump/vzdump-tight.vma.zst"), (long long)MIB(1), "... whole");
+    atomic_fetch_sub(&fs->head_bytes, STORAGE_MEMORY);
+    free(start);
+    ok(is_clean(), "nothing is left over");
+}
+
 static void truncating(void) {
     struct stat attr = {0}, st;
     uint64_t ino = mount_ino("snippets/old");
@@ -421,6 +475,8 @@ int main(void) {
     dropped();
     out_of_order();
     updating();
+    updating_what_changed();
+    many_heads();
     truncating();
     truncated_late();
     attributes();

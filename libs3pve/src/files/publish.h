@@ -30,7 +30,14 @@ void publish_drop(struct stream *stream);
 /* Delete what was completed under another key than it should have. */
 void publish_drop_misplaced(struct stream *stream);
 
-/* stream.c, shared with publish.c */
+/* STORED -> HEAD or SPOOL: who keeps some of what is stored needs it here.  Return: 0, or -errno.
+ */
+int stream_load(struct stream *stream);
+
+/* stream.c, shared with its other halves */
+/* Room for @need bytes in all; false when there is no memory for them, and then another place must
+ * do. */
+bool stream_reserve_head(struct stream *stream, uint64_t need);
 void stream_free_head(struct stream *stream);
 void stream_discard(struct stream *stream);
 

@@ -40,7 +40,7 @@ struct stream *stream_new(struct s3pve_files *files, struct node *node, bool is_
 
 /* ---------------------------------------------------------------- the head */
 
-static bool head_reserve(struct stream *stream, uint64_t need) {
+bool stream_reserve_head(struct stream *stream, uint64_t need) {
     struct s3pve_files *files = stream->files;
     size_t room = stream->head_room ? stream->head_room : HEAD_FIRST;
     unsigned char *head;
@@ -88,75 +88,6 @@ static int leave_head(struct stream *stream, bool to_spool) {
     return to_spool ? head_to_spool(stream) : publish_start(stream);
 }
 
-/* ---------------------------------------------------------------- what is in the store already */
-
-static int load_head(struct stream *stream, const struct object *object, struct s3pve_error *err) {
-    struct s3pve_call call = files_call(stream->files, 0);
-    size_t len = 0;
-
-    if (!head_reserve(stream, object->size ? object->size : 1))
-        return error_set(err, S3PVE_E_NOMEM, "load: out of memory");
-    if (object->size && s3pve_object_pread(
-                            stream->files->client,
-                            object->key,
-                            *object->etag ? object->etag : NULL,
-                            stream->head,
-                            object->size,
-                            0,
-                            &len,
-                            NULL,
-                            &call,
-                            err
-                        ) < 0)
-        return -1;
-    if (len != object->size)
-        return error_set(err, S3PVE_E_CORRUPT, "load: the object changed its size");
-    stream->place = PLACE_HEAD;
-    return 0;
-}
-
-static int load_spool(struct stream *stream, const struct object *object, struct s3pve_error *err) {
-    struct s3pve_files *files = stream->files;
-    struct s3pve_call call = files_call(files, 0);
-    int rc = spool_open(files, &stream->spool);
-
-    if (rc == 0)
-        rc = spool_truncate(files, &stream->spool, object->size);
-    if (rc == 0)
-        rc = spool_make_room(files, &stream->spool, object->size);
-    if (rc < 0)
-        return error_set(
-            err, rc == -ENOSPC ? S3PVE_E_NO_SPACE : S3PVE_E_IO, "load: spool: %s", strerror(-rc)
-        );
-    if (s3pve_object_get_fd(
-            files->client, object->key, stream->spool.fd, 0, object->size, NULL, &call, err
-        ) < 0)
-        return -1;
-    stream->place = PLACE_SPOOL;
-    return 0;
-}
-
-/* A writer that keeps what was there needs it here.  Nothing is fetched before it really writes. */
-static int load(struct stream *stream) {
-    struct s3pve_files *files = stream->files;
-    _cleanup_(object_clear) struct object object = {0};
-    struct s3pve_error err = S3PVE_ERROR_INIT;
-    int rc = object_of(files, stream->node, &object);
-
-    if (rc < 0)
-        return rc;
-    rc = object.size <= HEAD_MAX / 2 ? load_head(stream, &object, &err)
-                                     : load_spool(stream, &object, &err);
-    if (rc < 0) {
-        spool_close(files, &stream->spool);
-        stream_free_head(stream);
-        return files_fail(files, "write", object.key, &err);
-    }
-    stream->end = object.size;
-    stream->is_unordered = true;
-    return 0;
-}
-
 /* ---------------------------------------------------------------- writing */
 
 static int write_sent(struct stream *stream, const void *buf, size_t len, uint64_t offset) {
@@ -199,23 +130,35 @@ static int write_somewhere(struct stream *stream, const void *buf, size_t len, u
                                        : write_spool(stream, buf, len, offset);
 }
 
-/* A jump far ahead, or rewriting, is what writers of disk images do; backups and copies do not. */
-static int write_head(struct stream *stream, const void *buf, size_t len, uint64_t offset) {
-    bool far = offset > stream->end && offset - stream->end > HEAD_MAX;
-    int rc;
-
-    if (offset < stream->end)
-        stream->is_unordered = true;
-    if (!head_reserve(stream, offset + len)) {
-        rc = leave_head(stream, stream->is_unordered || far);
-        return rc < 0 ? rc : write_somewhere(stream, buf, len, offset);
-    }
+/* With room for it. */
+static void fill_head(struct stream *stream, const void *buf, size_t len, uint64_t offset) {
     if (offset > stream->end)
         memset(stream->head + stream->end, 0, offset - stream->end);
     memcpy(stream->head + offset, buf, len);
     if (offset + len > stream->end)
         stream->end = offset + len;
-    return 0;
+}
+
+/* A jump far ahead, or rewriting, is what writers of disk images do; backups and copies do not. */
+static int write_head(struct stream *stream, const void *buf, size_t len, uint64_t offset) {
+    bool far = offset > stream->end && offset - stream->end > HEAD_MAX;
+    size_t first = 0;
+    int rc;
+
+    if (offset < stream->end)
+        stream->is_unordered = true;
+    if (stream_reserve_head(stream, offset + len)) {
+        fill_head(stream, buf, len, offset);
+        return 0;
+    }
+    /* where it will be, its first bytes tell: for these there always is memory */
+    if (offset + stream->end == 0 && len > HEAD_FIRST && stream_reserve_head(stream, HEAD_FIRST)) {
+        first = HEAD_FIRST;
+        fill_head(stream, buf, first, 0);
+    }
+    rc = leave_head(stream, stream->is_unordered || far);
+    return rc < 0 ? rc
+                  : write_somewhere(stream, (const char *)buf + first, len - first, offset + first);
 }
 
 static int grow_quota(struct stream *stream, uint64_t end) {
@@ -252,7 +195,7 @@ static int write_locked(struct stream *stream, const void *buf, size_t len, uint
     int rc = stream->failed;
 
     if (rc == 0 && stream->place == PLACE_STORED)
-        rc = load(stream);
+        rc = stream_load(stream);
     if (rc == 0)
         rc = grow_quota(stream, offset + len);
     if (rc < 0)
@@ -301,7 +244,7 @@ ssize_t stream_read(struct stream *stream, void *buf, size_t len, uint64_t offse
 static int truncate_head(struct stream *stream, uint64_t size) {
     int rc;
 
-    if (!head_reserve(stream, size)) {
+    if (!stream_reserve_head(stream, size)) {
         rc = head_to_spool(stream);
         return rc < 0 ? rc : spool_truncate(stream->files, &stream->spool, size);
     }
@@ -326,7 +269,7 @@ static int truncate_locked(struct stream *stream, uint64_t size) {
         publish_drop_misplaced(stream);
         stream->place = PLACE_HEAD;
     } else if (rc == 0 && stream->place == PLACE_STORED) {
-        rc = load(stream);
+        rc = stream_load(stream);
     }
     if (rc == 0)
         rc = grow_quota(stream, size);
