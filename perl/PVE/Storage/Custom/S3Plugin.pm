@@ -448,7 +448,8 @@ B<s3-region> tell it. The stock option B<port> is used where the address has non
 
 =item B<s3-bucket> I<name>, B<s3-prefix> I<folder>
 
-The bucket, and the folder in it below which everything is stored.
+The bucket, and the folder in it below which everything is stored. Two storages with the same of both show the same
+files: what one prunes or removes, the other loses.
 
 =item B<s3-access-key> I<id>, B<s3-secret-key> I<key>, B<s3-session-token> I<token>
 
@@ -464,7 +465,8 @@ A preset, the region, and where the bucket's name goes. Usually found out.
 
 =item B<fingerprint> I<sha256>, B<s3-ca-file> I<file>, B<s3-proxy> I<url>
 
-The server's certificate, or the authorities to trust instead of the system's; and an HTTP proxy.
+The server's certificate, or a file of authorities, on each node, to trust instead of the system's; and an HTTP proxy,
+one that wants no password.
 
 =item B<s3-upload-limit>, B<s3-download-limit> I<MiB/s>, B<s3-connections> I<number>
 
