@@ -46,6 +46,25 @@ static void disorder(void) {
     is_int(n_none, 0, "reads that come out of order by a little still follow");
 }
 
+/* Of one read-ahead of the kernel's and the next, the last request may be the first to arrive. */
+static void two_readaheads(void) {
+    struct window window = {0};
+    unsigned n_none = 0, n_dropped = 0;
+
+    window_read(&window, 0, FUSE_WRITE);
+    window_read(&window, FUSE_WRITE, FUSE_WRITE);
+    for (uint64_t at = 2 * FUSE_WRITE; at < MIB(64); at += 2 * FUSE_AHEAD) {
+        for (uint64_t back = FUSE_WRITE; back <= 2 * FUSE_AHEAD; back += FUSE_WRITE) {
+            uint64_t offset = at + 2 * FUSE_AHEAD - back;
+
+            n_dropped += window_floor(&window) > offset;
+            n_none += window_read(&window, offset, FUSE_WRITE) != WINDOW_FOLLOW;
+        }
+    }
+    is_int(n_none, 0, "all requests of two read-aheads follow, in the worst order");
+    is_int(n_dropped, 0, "... and find what was fetched for them");
+}
+
 static void jumping(void) {
     struct window window = {0};
     uint64_t end;
@@ -99,14 +118,16 @@ static void the_end(void) {
     is_int((long long)window_floor(&window), 0, "nothing is dropped near the start");
     window_read(&window, MIB(2), 128 * K);
     window_read(&window, MIB(4), 128 * K);
+    window_read(&window, MIB(8), 128 * K);
     is_int(
-        (long long)window_floor(&window), (long long)(MIB(2) + 128 * K), "later, what is behind"
+        (long long)window_floor(&window), (long long)(MIB(4) + 128 * K), "later, what is behind"
     );
 }
 
 int main(void) {
     reading_from_the_start();
     disorder();
+    two_readaheads();
     jumping();
     slow_line();
     the_end();

@@ -146,6 +146,7 @@
 #define FUSE_QUEUED 256     /* requests waiting for their turn; more are refused */
 #define FUSE_BACKGROUND 64  /* readahead requests the kernel may have in flight */
 #define FUSE_WRITE MIB(1)   /* bytes of one read or write; the kernel's own bound */
+#define FUSE_AHEAD MIB(2)   /* the kernel reads ahead; our window, not this, hides the distance */
 #define INVALIDATIONS 4096  /* queued for the kernel; more may be lost, they age in 1 s */
 #define STOP_GRACE_MS 10000 /* for files being closed when the daemon is told to stop */
 #define STOP_MS 30000       /* after that the process ends, whatever is stuck */

@@ -20,7 +20,6 @@
 #include "daemon/session.h"
 
 #define GREETING_MS 10000 /* for the kernel's first request after the mount */
-#define READAHEAD_KIB 4096
 
 static void op_init(void *arg, struct fuse_conn_info *conn) {
     struct session *session = arg;
@@ -148,7 +147,7 @@ static void set_readahead(unsigned major, unsigned minor) {
     char path[64];
     snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major, minor);
     FILE *file = fopen(path, "we");
-    if (!file || fprintf(file, "%u", READAHEAD_KIB) < 0)
+    if (!file || fprintf(file, "%u", (unsigned)(FUSE_AHEAD >> 10)) < 0)
         log_say(S3PVE_LOG_DEBUG, "mount", "%s: %s", path, strerror(errno));
     if (file)
         fclose(file);

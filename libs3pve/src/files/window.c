@@ -2,15 +2,14 @@
 #include "files/window.h"
 #include "base/limits.h"
 
-#define SLACK_AHEAD MIB(2) /* the kernel's read-ahead, sent as several requests ... */
-#define SLACK_BACK MIB(2)  /* ... that arrive in any order */
-#define RUN_MIN KIB(64)    /* bytes that follow each other before we believe it */
-#define AHEAD_FIRST MIB(2) /* who wants a header only does not pay for more */
-#define CHUNKS_AHEAD 4     /* while the window is small, its chunks are too */
-#define SLOW_MS 4000       /* a chunk that takes longer is one of too many */
+#define SLACK (2 * FUSE_AHEAD) /* requests arrive in any order, of one read-ahead and the next */
+#define RUN_MIN KIB(64)        /* bytes that follow each other before we believe it */
+#define AHEAD_FIRST MIB(2)     /* who wants a header only does not pay for more */
+#define CHUNKS_AHEAD 4         /* while the window is small, its chunks are too */
+#define SLOW_MS 4000           /* a chunk that takes longer is one of too many */
 
 static bool follows(const struct run *run, uint64_t offset) {
-    return run->is_valid && offset <= run->high + SLACK_AHEAD && offset + SLACK_BACK >= run->high;
+    return run->is_valid && offset <= run->high + SLACK && offset + SLACK >= run->high;
 }
 
 static void advance(struct run *run, uint64_t offset, size_t len) {
@@ -80,5 +79,5 @@ void window_pace(struct window *window, int64_t took_ms) {
 }
 
 uint64_t window_floor(const struct window *window) {
-    return window->main.high > SLACK_BACK ? window->main.high - SLACK_BACK : 0;
+    return window->main.high > SLACK ? window->main.high - SLACK : 0;
 }

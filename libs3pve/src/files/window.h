@@ -2,7 +2,7 @@
 /*
  * window.h - which reads follow each other, and what to fetch ahead of them; pure
  *
- *              SLACK_BACK         high                     ahead
+ *                SLACK            high                     ahead
  *     dropped |<---------->|<----- reads ----->|<-------------------------->| not asked for yet
  *             start                                                         end
  */
