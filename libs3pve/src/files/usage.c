@@ -133,8 +133,6 @@ _public_ void s3pve_files_refresh(struct s3pve_files *files, const struct s3pve_
     if (check_is_due(files))
         check(files, call);
     count_if_due(files);
-    if (atomic_load(&files->ahead_bytes) == 0)
-        buffers_trim(&files->buffers);
     retry_aborts_if_due(files);
 }
 
