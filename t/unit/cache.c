@@ -111,6 +111,44 @@ static void room(void) {
     cache_close(cache);
 }
 
+static void again(void) {
+    struct version v = {"again", "e", MIB(4)};
+    struct cache *cache;
+    unsigned n = 0;
+
+    clear_folder();
+    cache = cache_open(folder, MIB(4));
+    for (uint64_t no = 0; no < 4; no++)
+        put(cache, &v, 1, no);
+    put(cache, &v, 1, 3);
+    for (uint64_t no = 0; no < 4; no++)
+        n += get(cache, &v, 1, no);
+    is_int(n, 4, "what is there already needs no room when it comes again");
+    is_int((long long)cache_yield(cache, MIB(2)), (long long)MIB(2), "two are given up");
+    ok(!get(cache, &v, 1, 0) && !get(cache, &v, 1, 1), "... the oldest");
+    is_int((long long)cache_yield(cache, MIB(9)), (long long)MIB(2), "more than there is: all");
+    is_int((long long)cache_yield(cache, 1), 0, "... and then none");
+    is_int((long long)cache_yield(NULL, 1), 0, "no cache has none to give");
+    cache_close(cache);
+}
+
+static void vanished(void) {
+    struct version v = {"k", "e", MIB(3)};
+    struct cache *cache;
+
+    clear_folder();
+    cache = cache_open(folder, MIB(8));
+    put(cache, &v, 1, 0);
+    clear_folder();
+    ok(!get(cache, &v, 1, 0), "somebody clears the folder: a miss");
+    put(cache, &v, 1, 1);
+    put(cache, &v, 1, 2);
+    ok(get(cache, &v, 1, 2), "... and soon the file is kept again");
+    put(cache, &v, 1, 0);
+    ok(get(cache, &v, 1, 0), "... with the block that was lost");
+    cache_close(cache);
+}
+
 static void reopen_after(void (*damage)(const char *path), const char *what) {
     struct version v = {"k", "e", MIB(2)};
     struct cache *cache;
@@ -262,6 +300,8 @@ int main(void) {
         return 1;
     keeping();
     room();
+    again();
+    vanished();
     damage();
     strangers();
     no_disk();

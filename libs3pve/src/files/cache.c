@@ -373,6 +373,17 @@ static void end_put(struct cache *cache, const struct version *version, uint64_t
         cacheindex_add(&cache->index, file, no, sum);
 }
 
+/* Its file is gone: dropped in between, or the folder was cleared.  The next block makes another.
+ */
+static void forget_file(struct cache *cache, const char *name, uint64_t seed) {
+    struct cachedfile *file;
+
+    LOCK_SCOPE(&cache->lock);
+    file = cacheindex_file(&cache->index, name);
+    if (file && file->seed == seed)
+        cacheindex_remove_file(&cache->index, file);
+}
+
 void cache_put(struct cache *cache, const struct version *version, uint64_t no, const void *data) {
     char name[CACHEFILE_NAME];
     uint64_t seed;
@@ -380,7 +391,7 @@ void cache_put(struct cache *cache, const struct version *version, uint64_t no, 
     size_t len;
     int rc;
 
-    if (!cache)
+    if (!cache || cache_has(cache, version, no)) /* before anything has to go for it */
         return;
     len = cachefile_block_len(version->size, no);
     look_at_space(cache);
@@ -392,9 +403,11 @@ void cache_put(struct cache *cache, const struct version *version, uint64_t no, 
         end_put(cache, version, no, sum);
         return;
     }
-    cachefile_drop(cache->folder, name, version->size, no);
-    if (rc == -ENOENT) /* dropped in between */
+    if (rc == -ENOENT) {
+        forget_file(cache, name, seed);
         return;
+    }
+    cachefile_drop(cache->folder, name, version->size, no);
     LOCK_SCOPE(&cache->lock);
     cache->paused_until_ms = clock_monotonic_ms() + PAUSE_MS;
 }
