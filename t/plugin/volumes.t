@@ -132,6 +132,17 @@ is_deeply(
     'a snippet that is being written is not listed'
 );
 
+spew("$mnt/file", '');
+is(
+    error_of(sub {
+        my $odd = { $scfg->%*, 'content-dirs' => { iso => 'file' } };
+        $class->list_volumes('a', $odd, undef, ['snippets', 'iso']);
+    }),
+    "cannot list '$mnt/file' - Not a directory\n",
+    'a directory that cannot be read is not an empty one'
+);
+is_deeply($class->list_volumes('a', $scfg, undef, ['vztmpl']), [], 'one that is not there is');
+
 $class->update_volume_attribute($scfg, 'a', $backup, 'notes', "one\ntwo");
 is($class->get_volume_attribute($scfg, 'a', $backup, 'notes'), "one\ntwo", 'a backup has notes');
 is($class->get_volume_notes($scfg, 'a', $backup), "one\ntwo", 'by the old name too');
@@ -202,6 +213,12 @@ is(
     "S3 storages do not hold disk images such as '100/vm-100-disk-0.raw' yet\n",
     'so is the path of one'
 );
+is(
+    error_of(sub { $class->rename_volume($scfg, 'a', '100/vm-100-disk-0.raw', 101) }),
+    "storage 'a' does not hold disk images; it holds: backup, import, iso, snippets, vztmpl\n",
+    'and a new name'
+);
+ok(!-e "$mnt/images", 'for which no directory is made');
 is_deeply($class->list_images('a', $scfg), [], 'there are none');
 is($class->volume_has_feature($scfg, 'copy', 'a', 'import/x.qcow2'), 1, 'files can be copied');
 for my $feature (qw(snapshot clone template sparseinit rename replicate)) {

@@ -107,6 +107,13 @@ like(
 );
 is($client->get('template/iso/three.iso') eq $iso ? 1 : 0, 1, 'which stays');
 
+truncate("$pve->{root}/out", 5_000_000);
+like(
+    $pve->fails('pvesm', 'import', 'st:iso/four.iso', 'raw+size', "$pve->{root}/out"),
+    qr/ended early/, 'half a file is not imported'
+);
+is(exists_in_bucket('template/iso/four.iso'), 0, 'nor left in the bucket');
+
 $pve->must('pvesm', 'free', 'st:iso/three.iso');
 is(exists_in_bucket('template/iso/three.iso'), 0, 'a removed file is gone from the bucket');
 like($pve->fails('pvesm', 'path', 'st:iso/../../x.iso'), qr/unable to parse/, 'paths stay inside');

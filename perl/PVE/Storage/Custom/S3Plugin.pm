@@ -102,12 +102,18 @@ my sub content_types ($scfg) {
     return grep { $_ ne 'none' } sort keys(($scfg->{content} // {})->%*);
 }
 
+my sub no_images ($storeid, $scfg) {
+    my $content = join(', ', content_types($scfg)) || 'nothing';
+    return "storage '$storeid' does not hold disk images; it holds: $content\n";
+}
+
 # Two storages may share a store, with different content or nodes; more often it is a slip.
 my sub warn_of_twins ($class, $storeid, $scfg) {
     my $ids = PVE::Storage::config()->{ids};
     my $identity = $class->get_identity($scfg, $storeid);
 
-    for my $other (sort grep { $_ ne $storeid && $ids->{$_}->{type} eq 's3' } keys $ids->%*) {
+    for my $other (sort grep { $_ ne $storeid } keys $ids->%*) {
+        next if !$ids->{$other} || $ids->{$other}->{type} ne 's3'; # one may be unreadable
         warn "storage '$other' has the same bucket and prefix: each lists, prunes and removes the"
             . " files of both\n"
             if $class->get_identity($ids->{$other}, $other) eq $identity;
@@ -278,8 +284,14 @@ sub filesystem_path {
 sub alloc_image {
     my ($class, $storeid, $scfg, $vmid, $fmt, $name, $size) = @_;
 
-    my $content = join(', ', content_types($scfg)) || 'nothing';
-    die "storage '$storeid' does not hold disk images; it holds: $content\n";
+    die no_images($storeid, $scfg);
+}
+
+# The base's would make a directory first.
+sub rename_volume {
+    my ($class, $scfg, $storeid, $source_volname, $target_vmid, $target_volname) = @_;
+
+    die no_images($storeid, $scfg);
 }
 
 # Not the base's: that also tries to remove the directory.
@@ -304,10 +316,15 @@ sub list_images {
     return [];
 }
 
-# A file that is just being written under a name of its own is nobody's snippet.
+# The base's takes a directory that cannot be read for an empty one.  And a file that is just being
+# written under a name of its own is nobody's snippet.
 sub list_volumes {
     my ($class, $storeid, $scfg, $vmid, $content_types) = @_;
 
+    for my $dir (map { $class->get_subdir($scfg, $_) } $content_types->@*) {
+        next if opendir(my $dh, $dir) || $! == POSIX::ENOENT;
+        die "cannot list '$dir' - $!\n";
+    }
     my $volumes = $class->SUPER::list_volumes($storeid, $scfg, $vmid, $content_types);
 
     return [grep { $_->{volid} !~ m/\.tmp(?:_dwnl|_dcom)?\.\d+$/ } $volumes->@*];
@@ -348,13 +365,13 @@ sub volume_import {
             ['/usr/bin/dd', 'bs=1M', 'iflag=fullblock', 'status=none'],
             @fds
         );
-        close($out) or die "cannot store '$path' - $!\n";
-        my $missing = $size - -s $path; # the size is given in sectors
+        my $missing = $size - -s $out; # the size is given in sectors
         die "the stream ended early: $missing bytes are missing\n" if $missing >= 512;
+        close($out) or die "cannot store '$path' - $!\n";
     };
     if (my $err = $@) {
+        unlink($path); # before it is closed: then it never was in the bucket
         close($out);
-        unlink($path);
         die $err;
     }
 
