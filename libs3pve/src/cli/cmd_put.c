@@ -76,9 +76,23 @@ static struct progress progress_of(
     };
 }
 
-static void report(const struct cli *cli, const char *key, const struct s3pve_info *info) {
-    if (cli->options.json)
-        out_json(stdout, out_info(key, info));
+/* Complete the upload unless something failed before (@r), and show how it went. */
+static int finish(
+    struct cli *cli,
+    const char *key,
+    struct s3pve_upload *upload,
+    struct progress *progress,
+    int r,
+    struct s3pve_error *err
+) {
+    struct s3pve_info info = {0};
+
+    if (r == 0)
+        r = s3pve_upload_complete(upload, &info, &cli->call, err);
+    progress_stop(progress, r == 0);
+    if (r == 0 && cli->options.json)
+        out_json(stdout, out_info(key, &info));
+    return r;
 }
 
 /* Nothing stays behind, as far as the store can be reached. */
@@ -97,7 +111,6 @@ static int put_once(
 ) {
     _cleanup_(dropp) struct s3pve_upload *upload = NULL;
     const struct s3pve_put_options options = put_options(&cli->options);
-    struct s3pve_info info = {0};
     struct progress progress;
     int r;
 
@@ -107,12 +120,7 @@ static int put_once(
     progress = progress_of(key, source, upload, 0);
     progress_start(&progress, cli);
     r = s3pve_upload_read_fd(upload, source->fd, &cli->call, err);
-    if (r == 0)
-        r = s3pve_upload_complete(upload, &info, &cli->call, err);
-    progress_stop(&progress, r == 0);
-    if (r == 0)
-        report(cli, key, &info);
-    return r;
+    return finish(cli, key, upload, &progress, r, err);
 }
 
 /* ---------------------------------------------------------------- --resume */
@@ -220,7 +228,6 @@ static int put_parts(
     struct s3pve_error *err
 ) {
     struct progress progress = progress_of(key, source, upload, s3pve_upload_size(upload));
-    struct s3pve_info info = {0};
     int r;
 
     progress_start(&progress, cli);
@@ -229,12 +236,7 @@ static int put_parts(
         r = s3pve_upload_seal(upload, &cli->call, err);
     if (r == 0)
         r = check_unchanged(source, err);
-    if (r == 0)
-        r = s3pve_upload_complete(upload, &info, &cli->call, err);
-    progress_stop(&progress, r == 0);
-    if (r == 0)
-        report(cli, key, &info);
-    return r;
+    return finish(cli, key, upload, &progress, r, err);
 }
 
 /* A failure that another try will meet again leaves nothing to continue. */
