@@ -176,6 +176,36 @@ static void replaced(void) {
     s3pve_file_close(file);
 }
 
+static void *read_slowly(void *arg) {
+    char byte;
+
+    *(ssize_t *)arg = s3pve_file_read(file, &byte, 1, MIB(2));
+    return NULL;
+}
+
+/* Who writes and reads through one descriptor, with several threads. */
+static void by_its_writer(void) {
+    struct stat attr = {.st_size = 0}, st;
+    pthread_t thread;
+    ssize_t n = 0;
+
+    mem3_put_size("import/rw", MIB(3));
+    s3pve_files_expire(fs);
+    is_int(mount_open("import/rw", O_RDWR, &file), 0, "a file is open for both");
+    mem3.delay_ms = 1000;
+    pthread_create(&thread, NULL, read_slowly, &n);
+    usleep(100000);
+    mem3.delay_ms = 0;
+    s3pve_files_setattr(fs, mount_ino("import/rw"), &attr, S3PVE_SET_SIZE, &st);
+    is_int(mount_stream(file, 0, MIB(20), KIB(128)), 0, "one thread writes it anew");
+    is_int(s3pve_file_flush(file), 0, "... and publishes it");
+    ok(read_is_right(file, KIB(128), MIB(19)), "... and reads what it has published");
+    pthread_join(thread, NULL);
+    ok(n == 1 || n == -EIO, "another, that was reading all the while, comes to no harm (%zd)", n);
+    s3pve_file_close(file);
+    is_int((long long)atomic_load(&fs->ahead_bytes), 0, "no memory stays");
+}
+
 static void kernel_pages(void) {
     struct s3pve_file *other;
     bool keep;
@@ -327,6 +357,7 @@ int main(void) {
     out_of_order();
     read_again();
     replaced();
+    by_its_writer();
     kernel_pages();
     no_etag();
     other_etags();

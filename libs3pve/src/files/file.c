@@ -383,21 +383,24 @@ _public_ int s3pve_files_create(
 
 /* ---------------------------------------------------------------- reading */
 
-/* A writer that reads what it has published itself needs the version of now. */
+/* Held, since another thread may replace it: a writer that reads what it has published itself needs
+ * the version of now. */
 static struct reader *current_reader(struct s3pve_file *file) {
     struct reader *old = NULL;
+    struct node *node;
 
     LOCK_SCOPE(&file->lock);
     if (!file->stream)
-        return file->reader;
+        return reader_hold(file->reader);
     pthread_mutex_lock(&file->files->lock);
-    if (!file->reader || !reader_is_current(file->reader)) {
+    node = file->stream->node; /* another than we opened, once it has published over a reader */
+    if (!file->reader || !reader_is_of(file->reader, node)) {
         old = file->reader;
-        file->reader = file->node->is_published ? reader_new(file->files, file->node, false) : NULL;
+        file->reader = node->is_published ? reader_new(file->files, node, false) : NULL;
     }
     pthread_mutex_unlock(&file->files->lock);
     reader_close(old);
-    return file->reader;
+    return reader_hold(file->reader);
 }
 
 _public_ ssize_t s3pve_file_read(struct s3pve_file *file, void *buf, size_t len, uint64_t offset) {
@@ -415,7 +418,9 @@ _public_ ssize_t s3pve_file_read(struct s3pve_file *file, void *buf, size_t len,
     if (rc != -EAGAIN)
         return rc;
     reader = current_reader(file);
-    return reader ? reader_read(reader, buf, len, offset) : -EIO;
+    rc = reader ? reader_read(reader, buf, len, offset) : -EIO;
+    reader_release(reader);
+    return rc;
 }
 
 /* ---------------------------------------------------------------- writing and closing */

@@ -43,7 +43,7 @@ struct reader {
     bool keep; /* what is read in order is worth the node's disk, too */
     struct window window;
     struct chunk *chunks;
-    unsigned n_refs; /* the open file and the transfers */
+    unsigned n_refs; /* the open file, the transfers, and who holds it */
 };
 
 struct reader *reader_new(struct s3pve_files *files, struct node *node, bool may_repin) {
@@ -71,8 +71,8 @@ struct reader *reader_new(struct s3pve_files *files, struct node *node, bool may
     return reader;
 }
 
-bool reader_is_current(const struct reader *reader) {
-    return reader->version == reader->node->version;
+bool reader_is_of(const struct reader *reader, const struct node *node) {
+    return reader->node == node && reader->version == node->version;
 }
 
 /* ---------------------------------------------------------------- chunks, with the lock held */
@@ -111,14 +111,25 @@ static struct chunk *chunk_at(struct reader *reader, uint64_t offset) {
     return NULL;
 }
 
-static void reader_unref(struct reader *reader) {
+struct reader *reader_hold(struct reader *reader) {
+    if (!reader)
+        return NULL;
+    LOCK_SCOPE(&reader->lock);
+    reader->n_refs++;
+    return reader;
+}
+
+void reader_release(struct reader *reader) {
     bool last;
 
+    if (!reader)
+        return;
     pthread_mutex_lock(&reader->lock);
     last = --reader->n_refs == 0;
     pthread_mutex_unlock(&reader->lock);
     if (!last)
         return;
+    drop_below(reader, UINT64_MAX); /* who held it may have asked for more */
     pthread_mutex_lock(&reader->files->lock);
     tree_unpin(&reader->files->tree, reader->node);
     pthread_mutex_unlock(&reader->files->lock);
@@ -129,18 +140,21 @@ static void reader_unref(struct reader *reader) {
 }
 
 struct reader *reader_close(struct reader *reader) {
+    bool from_start;
+
     if (!reader)
         return NULL;
-    pthread_mutex_lock(&reader->files->lock);
-    reader->node->n_readers--;
-    if (reader->window.main.from_start)
-        reader->node->streamed_version = reader->version;
-    pthread_mutex_unlock(&reader->files->lock);
-
     pthread_mutex_lock(&reader->lock);
+    from_start = reader->window.main.from_start;
     drop_below(reader, UINT64_MAX);
     pthread_mutex_unlock(&reader->lock);
-    reader_unref(reader);
+
+    pthread_mutex_lock(&reader->files->lock);
+    reader->node->n_readers--;
+    if (from_start)
+        reader->node->streamed_version = reader->version;
+    pthread_mutex_unlock(&reader->files->lock);
+    reader_release(reader);
     return NULL;
 }
 
@@ -199,7 +213,7 @@ static int stale(struct reader *reader, const struct object *object) {
     pthread_mutex_lock(&files->lock);
     if (reader->node->parent)
         reader->node->parent->listed_ms = INT64_MIN / 2;
-    if (reader_is_current(reader))
+    if (reader_is_of(reader, reader->node))
         tree_doubt(reader->node);
     pthread_mutex_unlock(&files->lock);
     client_log(files->client, S3PVE_LOG_WARNING, "read", object->key, "replaced while it was open");
@@ -287,7 +301,7 @@ static void fetch_chunk(void *arg) {
     pthread_mutex_lock(&reader->lock);
     chunk_unref(chunk);
     pthread_mutex_unlock(&reader->lock);
-    reader_unref(reader);
+    reader_release(reader);
 }
 
 /* With the lock held.  Return: 0, or -ENOMEM. */

@@ -21,11 +21,15 @@ struct reader *reader_new(struct s3pve_files *files, struct node *node, bool may
  * Takes `lock`.  Returns NULL. */
 struct reader *reader_close(struct reader *reader);
 
+/* Keep it in memory, closed or not, until released.  NULL is fine. */
+struct reader *reader_hold(struct reader *reader);
+void reader_release(struct reader *reader);
+
 /* Return: bytes, fewer than @len only at the end; or -errno.  -EIO once the pinned version is gone.
  */
 ssize_t reader_read(struct reader *reader, void *buf, size_t len, uint64_t offset);
 
-/* Is it pinned to what the node has now?  With `lock` held. */
-bool reader_is_current(const struct reader *reader);
+/* Is it pinned to what @node has now?  With `lock` held. */
+bool reader_is_of(const struct reader *reader, const struct node *node);
 
 #endif
