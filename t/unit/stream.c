@@ -186,6 +186,26 @@ static void failing(void) {
     is_int(mount_size("snippets/kept"), 6, "... with its size");
 }
 
+/* What is still on the node is not lost with one attempt to send it. */
+static void failing_spool(void) {
+    const char *dat = "dump/vzdump-lxc-7-2026_01_01-00_00_00.tar.dat";
+    const char *done = "dump/vzdump-lxc-7-2026_01_01-00_00_00.tar.zst";
+
+    mount_open(dat, O_WRONLY | O_CREAT, &file);
+    mount_append(file, "\x28\xb5\x2f\xfd", 0);
+    is_int(mount_append(file, "end", MIB(40)), 0, "a held file goes to the spool");
+    mem3.fail = "part";
+    is_int(s3pve_file_flush(file), -EIO, "the store does not take it: close says so");
+    is_int(s3pve_file_flush(file), -EIO, "... and the next does, too");
+    mem3.fail = NULL;
+    is_int(s3pve_file_flush(file), 0, "... until it does");
+    is_int((long long)mem3_n_uploads(), 1, "what failed was aborted");
+    is_int(mount_close(file), 0, "(closed)");
+    is_int(mount_rename(dat, done), 0, "it is renamed");
+    is_int(mem3_size(done), (long)MIB(40) + 3, "... whole");
+    ok(is_clean(), "nothing is left over");
+}
+
 static void dropped(void) {
     mount_open("import/d", O_WRONLY | O_CREAT, &file);
     mount_stream(file, 0, MIB(20), STEP);
@@ -289,6 +309,18 @@ static void updating(void) {
            memcmp(mem3_text("import/large") + MIB(19), "XYZ", 3) == 0 &&
            mem3_text("import/large")[MIB(18)] == pattern_byte(MIB(18)),
        "... and all the rest is as it was");
+
+    mem3_put_size("import/mid", MIB(1));
+    s3pve_files_expire(fs);
+    atomic_fetch_add(&fs->head_bytes, STORAGE_MEMORY);
+    mount_open("import/mid", O_WRONLY, &file);
+    is_int(mount_append(file, "end", MIB(1)), 0, "without memory for a small object ...");
+    ok(atomic_load(&fs->spool_bytes) == MIB(1) + 3, "... the spool takes it");
+    mount_close(file);
+    atomic_fetch_sub(&fs->head_bytes, STORAGE_MEMORY);
+    ok(mem3_size("import/mid") == (long)MIB(1) + 3 &&
+           mem3_text("import/mid")[1000] == pattern_byte(1000),
+       "... all of it");
 
     n = mem3_n_requests();
     mount_open("import/large", O_RDWR, &file);
@@ -472,6 +504,7 @@ int main(void) {
     one_writer();
     next_writer();
     failing();
+    failing_spool();
     dropped();
     out_of_order();
     updating();

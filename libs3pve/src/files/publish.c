@@ -206,14 +206,9 @@ void publish_drop_misplaced(struct stream *stream) {
 
 /* ---------------------------------------------------------------- sending the rest */
 
-static int send_spool(struct stream *stream, char *key, struct s3pve_error *err) {
+static int upload_spool(struct stream *stream, struct s3pve_error *err) {
     struct s3pve_call call = files_call(stream->files, 0);
-    _free_ char *owned = key;
 
-    if (stream->upload && strcmp(stream->upload_key, key) == 0)
-        return 0; /* and nothing was written since */
-    publish_drop(stream);
-    stream->upload_key = steal_ptr(&owned);
     if (lseek(stream->spool.fd, 0, SEEK_SET) < 0)
         return error_set(err, S3PVE_E_IO, "spool: %s", strerror(errno));
     if (open_upload(stream, stream->end > LIMIT_PART_MIN, err) < 0 ||
@@ -222,6 +217,20 @@ static int send_spool(struct stream *stream, char *key, struct s3pve_error *err)
     if (s3pve_upload_size(stream->upload) != stream->end)
         return error_set(err, S3PVE_E_CORRUPT, "spool: its size is not what was written");
     return s3pve_upload_seal(stream->upload, &call, err);
+}
+
+/* Takes @key.  An upload that is there afterwards is sealed, and has all that was written. */
+static int send_spool(struct stream *stream, char *key, struct s3pve_error *err) {
+    if (stream->upload && strcmp(stream->upload_key, key) == 0) {
+        free(key);
+        return 0;
+    }
+    publish_drop(stream);
+    stream->upload_key = key;
+    if (upload_spool(stream, err) == 0)
+        return 0;
+    publish_drop(stream);
+    return -1;
 }
 
 static int seal(struct stream *stream, struct s3pve_error *err) {
