@@ -252,6 +252,23 @@ static void strangers(void) {
     cache_close(NULL);
 }
 
+static void emptied(void) {
+    struct version v = {"k", "e", MIB(8)};
+    struct cache *cache;
+    char path[600];
+
+    clear_folder();
+    cache = cache_open(folder, MIB(64));
+    put(cache, &v, 1, 0);
+    only_file(path);
+    ok(truncate(path, 8192) == 0 && !get(cache, &v, 1, 0), "a file of one block, damaged, ...");
+    only_file(path);
+    is_str(path, "", "... goes with it");
+    put(cache, &v, 1, 0);
+    ok(get(cache, &v, 1, 0), "... and can come again");
+    cache_close(cache);
+}
+
 /* A full disk, as a limit on file sizes would be met: the folder is taken away. */
 static void no_disk(void) {
     struct version v = {"k", "e", MIB(2)};
@@ -304,6 +321,7 @@ int main(void) {
     vanished();
     damage();
     strangers();
+    emptied();
     no_disk();
     full_disk();
     clear_folder();

@@ -292,6 +292,16 @@ static bool look_up(
     return true;
 }
 
+/* With the lock held: a file without blocks would never be chosen to go. */
+static void drop_if_empty(struct cache *cache, const char *name) {
+    struct cachedfile *file = cacheindex_file(&cache->index, name);
+
+    if (!file || file->n_blocks)
+        return;
+    cacheindex_remove_file(&cache->index, file);
+    unlinkat(cache->folder, name, 0);
+}
+
 static void forget(struct cache *cache, const char *name, uint64_t no) {
     struct cachedfile *file;
     struct cachedblock *block;
@@ -301,6 +311,7 @@ static void forget(struct cache *cache, const char *name, uint64_t no) {
     block = file ? cacheindex_find(&cache->index, file, no) : NULL;
     if (block)
         cacheindex_remove(&cache->index, block);
+    drop_if_empty(cache, name);
 }
 
 bool cache_get(struct cache *cache, const struct version *version, uint64_t no, void *buf) {
@@ -410,6 +421,7 @@ void cache_put(struct cache *cache, const struct version *version, uint64_t no, 
     cachefile_drop(cache->folder, name, version->size, no);
     LOCK_SCOPE(&cache->lock);
     cache->paused_until_ms = clock_monotonic_ms() + PAUSE_MS;
+    drop_if_empty(cache, name);
 }
 
 uint64_t cache_bytes(struct cache *cache) {
