@@ -271,6 +271,37 @@ static void other_etags(void) {
     s3pve_files_expire(fs);
 }
 
+static void *read_one(void *arg) {
+    struct racer *racer = arg;
+
+    racer->right = read_is_right(file, KIB(64), racer->from);
+    return NULL;
+}
+
+/* The kernel's first read-ahead is several requests, and all of them find the same. */
+static void repinned_at_once(void) {
+    struct racer racers[4];
+    unsigned n_right = 0;
+
+    mem3_put_size("import/both", MIB(8));
+    s3pve_files_expire(fs);
+    mount_size("import/both");
+    mem3_put_size("import/both", MIB(8));
+    mount_open("import/both", O_RDONLY, &file);
+    mem3.delay_ms = 20;
+    for (size_t i = 0; i < 4; i++) {
+        racers[i].from = i * MIB(2);
+        pthread_create(&racers[i].thread, NULL, read_one, &racers[i]);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        pthread_join(racers[i].thread, NULL);
+        n_right += racers[i].right;
+    }
+    mem3.delay_ms = 0;
+    is_int(n_right, 4, "replaced before its first reads, it is read all the same");
+    s3pve_file_close(file);
+}
+
 static void early_close(void) {
     uint64_t n;
     int64_t began;
@@ -361,6 +392,7 @@ int main(void) {
     kernel_pages();
     no_etag();
     other_etags();
+    repinned_at_once();
     early_close();
     dead_store();
     killed_reader();

@@ -198,6 +198,8 @@ static int repin(struct reader *reader, const struct object *object) {
     if (s3pve_object_head(reader->files->client, object->key, &info, &call, &err) < 0)
         return -EIO;
     LOCK_SCOPE(&reader->lock);
+    if (reader->etag && strcmp(reader->etag, object->etag) != 0)
+        return -EAGAIN; /* another read has found it out meanwhile */
     if (!reader->may_repin || info.size != reader->size || strcmp(info.etag, object->etag) == 0)
         return -EIO;
     reader->etag = strdup(info.etag);
@@ -206,7 +208,7 @@ static int repin(struct reader *reader, const struct object *object) {
     return reader->etag ? -EAGAIN : -ENOMEM;
 }
 
-/* Return: -EAGAIN to try again, or -EIO.  Either way the directory is out of date. */
+/* Return: -EAGAIN to begin again, or -EIO.  Either way the directory is out of date. */
 static int stale(struct reader *reader, const struct object *object) {
     struct s3pve_files *files = reader->files;
 
@@ -426,25 +428,38 @@ static void plan(struct reader *reader, size_t len, uint64_t offset) {
         extend(reader, offset + len);
 }
 
-ssize_t reader_read(struct reader *reader, void *buf, size_t len, uint64_t offset) {
+/* What is read before the first read has ended may be of another version than the rest: then
+ * reader->etag has changed meanwhile, and it is begun again.  Return: -EAGAIN for that. */
+static ssize_t read_once(struct reader *reader, void *buf, size_t len, uint64_t offset) {
     size_t done = 0;
+    bool repinned;
+
+    pthread_mutex_lock(&reader->lock);
+    repinned = reader->etag != NULL;
+    pthread_mutex_unlock(&reader->lock);
+    while (done < len) {
+        ssize_t n = read_some(reader, (char *)buf + done, len - done, offset + done);
+
+        if (n <= 0)
+            return n < 0 ? n : -EIO;
+        done += (size_t)n;
+    }
+    LOCK_SCOPE(&reader->lock);
+    if (repinned != (reader->etag != NULL))
+        return -EAGAIN;
+    reader->may_repin = false;
+    return (ssize_t)done;
+}
+
+ssize_t reader_read(struct reader *reader, void *buf, size_t len, uint64_t offset) {
+    ssize_t rc = -EAGAIN;
 
     if (offset >= reader->size)
         return 0;
     if (len > reader->size - offset)
         len = reader->size - offset;
     plan(reader, len, offset);
-    while (done < len) {
-        ssize_t n = read_some(reader, (char *)buf + done, len - done, offset + done);
-
-        if (n == -EAGAIN && done == 0)
-            continue;
-        if (n <= 0)
-            return n < 0 ? n : -EIO;
-        done += (size_t)n;
-    }
-    pthread_mutex_lock(&reader->lock);
-    reader->may_repin = false;
-    pthread_mutex_unlock(&reader->lock);
-    return (ssize_t)done;
+    while (rc == -EAGAIN)
+        rc = read_once(reader, buf, len, offset);
+    return rc;
 }
