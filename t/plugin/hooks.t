@@ -142,6 +142,15 @@ is(
 );
 is($opened, undef, 'does not trouble it');
 
+like(
+    attempt('on_update_hook_full', $scfg, { 's3-cache-dir' => "$root/none" }, undef, {}),
+    qr/^s3-cache-dir '\Q$root\E\/none': there is no such directory here/,
+    'a cache directory has to be there'
+);
+is(
+    attempt('on_update_hook_full', $scfg, { 's3-cache-dir' => $root }, undef, {}), '',
+    'then it is taken'
+);
 is(
     attempt('on_update_hook_full', $scfg, { 's3-endpoint' => 'https://new' }, undef, {}),
     '', 'a new endpoint'

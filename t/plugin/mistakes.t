@@ -153,6 +153,11 @@ my @cases = (
         "s3-ca-file '/nonexistent.pem': No such file or directory; each node needs it",
     ],
     [
+        'a cache that is not there',
+        { 's3-cache-dir' => '/nonexistent' },
+        "s3-cache-dir '/nonexistent': there is no such directory here; make it on each node",
+    ],
+    [
         'a proxy with a password',
         { 's3-proxy' => 'http://user:TOPSECRET@proxy:3128' },
         's3-proxy: everybody could read a password in storage.cfg; use a proxy that wants none',

@@ -53,7 +53,7 @@ is_deeply([$class->status('a', $scfg, {})], [undef], 'but there is no status yet
 
 is(
     error_of(sub { $class->activate_storage('a', { $scfg->%*, 'create-base-path' => 0 }, {}) }),
-    "storage 'a': directory '$mnt' does not exist\n",
+    "storage 'a': directory '$mnt' does not exist, and create-base-path is 0\n",
     'a mount point that is not to be made has to be there'
 );
 $class->activate_storage('a', $scfg, {});
@@ -85,7 +85,7 @@ is(
     error_of(sub {
         $class->activate_storage('a', { $scfg->%*, 'content-dirs' => { iso => 'dump/' } }, {});
     }),
-    "storage 'a' uses directory $mnt/dump for 'backup' and for 'iso'\n",
+    "storage 'a' uses directory $mnt/dump for 'backup' and for 'iso'; see content-dirs\n",
     'two kinds of content do not share a directory'
 );
 $class->activate_storage('a', { $scfg->%*, 'content-dirs' => { iso => 'my/iso' } }, {});

@@ -102,6 +102,13 @@ my sub content_types ($scfg) {
     return grep { $_ ne 'none' } sort keys(($scfg->{content} // {})->%*);
 }
 
+# The daemon would go without a cache, or fill the disk where another should have been mounted.
+my sub check_cache_dir ($scfg) {
+    my $dir = $scfg->{'s3-cache-dir'} // return;
+    return if -d $dir;
+    die "s3-cache-dir '$dir': there is no such directory here; make it on each node\n";
+}
+
 my sub no_images ($storeid, $scfg) {
     my $content = join(', ', content_types($scfg)) || 'nothing';
     return "storage '$storeid' does not hold disk images; it holds: $content\n";
@@ -129,7 +136,9 @@ my sub check_subdirs ($class, $storeid, $scfg) {
     for my $vtype (content_types($scfg)) {
         my $subdir = $class->get_subdir($scfg, $vtype) =~ s!/+(?:\./+)*!/!gr =~ s!/$!!r;
         my $other = $seen->{$subdir};
-        die "storage '$storeid' uses directory $subdir for '$other' and for '$vtype'\n" if $other;
+        die
+            "storage '$storeid' uses directory $subdir for '$other' and for '$vtype'; see content-dirs\n"
+            if $other;
         $seen->{$subdir} = $vtype;
     }
 
@@ -142,7 +151,7 @@ my sub check_base ($storeid, $scfg) {
 
     return if $scfg->{'create-base-path'} // 1;
     return if S3PVE::Daemon::is_mounted($path) || -d $path;
-    die "storage '$storeid': directory '$path' does not exist\n";
+    die "storage '$storeid': directory '$path' does not exist, and create-base-path is 0\n";
 }
 
 # The usual ones are always there.  In a child, as a mount may stand still.
@@ -170,6 +179,7 @@ sub on_add_hook {
     my ($class, $storeid, $scfg, %sensitive) = @_;
 
     my $secrets = S3PVE::Config::merge_secrets({}, \%sensitive);
+    check_cache_dir($scfg);
     S3PVE::Store::check($storeid, $scfg, $secrets, $scfg->{'s3-create-bucket'} // 1);
     S3PVE::Config::write_secrets($storeid, $secrets);
     warn_of_twins($class, $storeid, $scfg);
@@ -189,6 +199,7 @@ sub on_update_hook {
 sub on_update_hook_full {
     my ($class, $storeid, $scfg, $update, $delete, $sensitive) = @_;
 
+    check_cache_dir($update);
     my @changed = (keys $update->%*, ($delete // [])->@*, keys $sensitive->%*);
     return if !grep { S3PVE::Config::reaches_store($_) || exists $sensitive->{$_} } @changed;
 
@@ -495,7 +506,8 @@ How new files are stored.
 
 =item B<s3-cache-size> I<GiB>, B<s3-cache-dir> I<directory>
 
-The node's cache for what is read out of order, as ISO images are. Default: 8 GiB below F</var/cache/s3pve>.
+The node's cache for what is read out of order, as ISO images are. Default: 8 GiB below F</var/cache/s3pve>. Another
+directory must be there, on each node.
 
 =item B<s3-quota> I<GiB>
 
