@@ -33,7 +33,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=
 
 # A new .c file in one of these folders is built without touching this file.
 objs = $(patsubst %.c,$(B)/%.o,$(wildcard $(addprefix libs3pve/src/,$(addsuffix /*.c,$(1)))))
-LIB  := $(call objs,base core files)
+LIB  := $(call objs,base core files volume)
 DMN  := $(call objs,daemon)
 CLI  := $(call objs,cli)
 DMN_SRC := $(wildcard libs3pve/src/daemon/*.c)

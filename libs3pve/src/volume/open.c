@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* open.c - claim, list, headers, replay, commit; see DESIGN-disks.md 6 */
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/crc32c.h"
+#include "core/error.h"
+#include "volume/machine.h"
+#include "volume/open.h"
+
+#define SWAP_TRIES 3
+
+struct opening {
+    struct volume *volume;
+    const struct volume_store *store;
+    void *ctx;
+    struct root *root;
+    char *etag;
+    struct superblock journal; /* of the journal on this node; seed 0: there is none */
+    uint64_t ring_len;
+    uint32_t nonce;
+    struct segment_id *log; /* owned; what the listing had, in order */
+    size_t n_log, log_room;
+    uint64_t cut_jseq; /* the last record in the bucket */
+};
+
+/* --------------------------------------------------------------------- root */
+
+/* After a swap whose answer was lost: is what is there ours? */
+static int swap_became(
+    const struct volume_store *store,
+    void *ctx,
+    const struct root *root,
+    char etag[ETAG_ROOM],
+    struct s3pve_error *err
+) {
+    _cleanup_(root_clear) struct root now = {0};
+    _cleanup_(buf_clear) struct buf text = {0};
+    char now_etag[ETAG_ROOM];
+
+    if (store->root_get(ctx, &text, now_etag, err) < 0 ||
+        root_decode(&now, buf_text(&text), text.len, err) < 0)
+        return -1;
+    if (now.rev == root->rev && now.owner.nonce == root->owner.nonce &&
+        now.owner.epoch == root->owner.epoch) {
+        strcpy(etag, now_etag);
+        return 1;
+    }
+    if (strcmp(now_etag, etag) == 0)
+        return 0; /* as it was */
+    return error_set(
+        err, S3PVE_E_CONFLICT, "node '%s' opened the volume at the same time", now.owner.node
+    );
+}
+
+int volume_root_swap(
+    const struct volume_store *store,
+    void *ctx,
+    struct root *root,
+    char etag[ETAG_ROOM],
+    struct s3pve_error *err
+) {
+    _free_ char *text = NULL;
+    char new_etag[ETAG_ROOM];
+    int became = 0;
+
+    root->rev++;
+    if (root_encode(root, &text, err) < 0)
+        return -1;
+    for (int i = 0; i < SWAP_TRIES && became == 0; i++) {
+        struct s3pve_error cause = S3PVE_ERROR_INIT;
+
+        if (store->root_put(ctx, text, etag, new_etag, &cause) == 0) {
+            strcpy(etag, new_etag);
+            return 0;
+        }
+        became = swap_became(store, ctx, root, etag, err);
+        if (became == 0 && err)
+            *err = cause;
+    }
+    return became > 0 ? 0 : -1;
+}
+
+static int read_root(struct opening *o, struct s3pve_error *err) {
+    _cleanup_(buf_clear) struct buf text = {0};
+
+    if (o->store->root_get(o->ctx, &text, o->etag, err) < 0)
+        return -1;
+    if (root_decode(o->root, buf_text(&text), text.len, err) < 0)
+        return -1;
+    if (o->root->deleting)
+        return error_set(err, S3PVE_E_CONFLICT, "the volume is being deleted");
+    if (o->root->moving_to[0])
+        return error_set(err, S3PVE_E_CONFLICT, "the volume is being renamed");
+    return 0;
+}
+
+/* Another owner that is alive keeps it. */
+static int check_owner(struct opening *o, const struct volume_node *node, struct s3pve_error *err) {
+    const struct root_owner *owner = &o->root->owner;
+    bool lives = false;
+
+    if (owner->state == ROOT_CLOSED || strcmp(owner->node, node->name) == 0)
+        return 0; /* on one node, a lock on the journal decides */
+    if (o->store->owner_lives(o->ctx, owner->node, owner->incarnation, &lives, err) < 0)
+        return -1;
+    if (lives)
+        return error_set(err, S3PVE_E_CONFLICT, "node '%s' has the volume open", owner->node);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ journal */
+
+static int read_journal(struct opening *o, struct s3pve_error *err) {
+    uint8_t blocks[2 * BLOCK];
+    struct superblock a, b;
+    bool has_a, has_b;
+
+    if (o->store->superblocks_read(o->ctx, blocks, &o->ring_len, err) < 0)
+        return -1;
+    has_a = superblock_decode(&a, blocks) && memcmp(a.uuid, o->root->uuid, UUID_LEN) == 0;
+    has_b = superblock_decode(&b, blocks + BLOCK) && memcmp(b.uuid, o->root->uuid, UUID_LEN) == 0;
+    if (has_a && (!has_b || a.generation > b.generation))
+        o->journal = a;
+    else if (has_b)
+        o->journal = b;
+    if (o->journal.seed && o->journal.ring_len != o->ring_len)
+        return error_set(err, S3PVE_E_CORRUPT, "the journal is not as long as its superblock says");
+    return 0;
+}
+
+static int write_superblock(struct opening *o, struct s3pve_error *err) {
+    o->journal.generation++;
+    return o->store->superblock_write(o->ctx, &o->journal, err);
+}
+
+static void new_journal(struct opening *o) {
+    o->journal = (struct superblock){.ring_len = o->ring_len, .generation = o->journal.generation};
+    memcpy(o->journal.uuid, o->root->uuid, UUID_LEN);
+    while (!o->journal.seed)
+        o->journal.seed = o->store->random(o->ctx);
+}
+
+static const struct root_epoch *last_epoch(const struct opening *o) {
+    return o->root->n_epochs ? &o->root->epochs[o->root->n_epochs - 1] : NULL;
+}
+
+/* (I11) The records are of the epoch that was committed last. */
+static bool is_ours(const struct opening *o) {
+    const struct root_epoch *last = last_epoch(o);
+
+    return o->journal.seed && last &&
+           (last->nonce == o->journal.nonce ||
+            (o->journal.next_nonce && last->nonce == o->journal.next_nonce));
+}
+
+/* -------------------------------------------------------------------- claim */
+
+static int claim(struct opening *o, const struct volume_node *node, struct s3pve_error *err) {
+    struct root_owner *owner = &o->root->owner;
+
+    while (!o->nonce)
+        o->nonce = o->store->random(o->ctx);
+    if (!o->journal.seed)
+        new_journal(o);
+    if (is_ours(o))
+        o->journal.nonce = last_epoch(o)->nonce; /* which may have been noted for its claim only */
+    o->journal.next_nonce = o->nonce;
+    if (write_superblock(o, err) < 0)
+        return -1;
+    owner->state = ROOT_CLAIMING;
+    owner->epoch++;
+    owner->nonce = o->nonce;
+    strcpy(owner->node, node->name);
+    strcpy(owner->incarnation, node->incarnation);
+    return volume_root_swap(o->store, o->ctx, o->root, o->etag, err);
+}
+
+/* ---------------------------------------------------------------------- log */
+
+static int note_segment(void *ctx, const struct segment_id *id) {
+    struct opening *o = ctx;
+
+    if (o->n_log == o->log_room) {
+        size_t room = o->log_room ? o->log_room * 2 : 64;
+        struct segment_id *log = reallocarray(o->log, room, sizeof(*log));
+
+        if (!log)
+            return -1;
+        o->log = log;
+        o->log_room = room;
+    }
+    o->log[o->n_log++] = *id;
+    return 0;
+}
+
+/* The object that is segment @seq by the root's word, or NULL: there is none (I3). */
+static const struct segment_id *find_segment(const struct opening *o, uint64_t seq) {
+    const struct root_epoch *epoch = root_epoch_of(o->root, seq);
+
+    for (size_t i = 0; epoch && i < o->n_log; i++) {
+        const struct segment_id *id = &o->log[i];
+
+        if (id->seq == seq && id->epoch == epoch->epoch && id->nonce == epoch->nonce)
+            return id;
+    }
+    return NULL;
+}
+
+static int apply_segment(struct opening *o, const struct segment_id *id, struct s3pve_error *err) {
+    _cleanup_(buf_clear) struct buf header = {0};
+    _cleanup_(segment_clear) struct segment segment = {0};
+    struct volume *volume = o->volume;
+
+    if (o->store->header_get(o->ctx, id, &header, err) < 0)
+        return -1;
+    if (segment_decode(&segment, header.data, header.len, id, o->root->uuid, err) < 0)
+        return -1;
+    if (segment.jseq_first != o->cut_jseq + 1 || segment.prev_seq != volume->tip ||
+        (volume->tip && memcmp(segment.prev_hash, volume->tip_hash, HASH_LEN) != 0))
+        return error_set(err, S3PVE_E_CORRUPT, "segment %" PRIu64 " does not follow", id->seq);
+    if (seal_apply(volume, &segment) < 0)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for the map");
+    o->cut_jseq = segment.jseq_last;
+    segment_hash(header.data, header.len, volume->tip_hash);
+    return 0;
+}
+
+/*
+ * Up to the first that is missing: the cut.  A segment of an epoch that is over must be there; what
+ * its root says it ended with was seen by an opener.
+ */
+static int roll_forward(struct opening *o, struct s3pve_error *err) {
+    const struct root_epoch *last = last_epoch(o);
+    uint64_t seq;
+
+    if (o->store->log_list(o->ctx, o->root->head_seq, note_segment, o, err) < 0)
+        return -1;
+    for (seq = o->root->head_seq + 1;; seq++) {
+        const struct segment_id *id = find_segment(o, seq);
+
+        if (!id)
+            break;
+        if (apply_segment(o, id, err) < 0)
+            return -1;
+    }
+    if (last && seq < last->first)
+        return error_set(
+            err, S3PVE_E_CORRUPT, "segment %" PRIu64 " of the volume is missing in the bucket", seq
+        );
+    return 0;
+}
+
+/* ------------------------------------------------------------------- replay */
+
+struct replay {
+    uint64_t position;  /* in the ring, of the next record */
+    uint64_t jseq;      /* which it must be */
+    uint32_t epoch;     /* at least */
+    uint64_t n_records; /* kept, beyond the cut */
+    uint8_t *data;      /* owned; JRECORD_DATA_MAX blocks */
+};
+
+static bool sums_are_right(const struct jrecord *record, const uint8_t *data) {
+    for (uint32_t i = 0; i < record->n_data; i++)
+        if (crc32c(0, data + (size_t)i * BLOCK, BLOCK) != record->sums[i])
+            return false;
+    return true;
+}
+
+/* The header at the next position.  1, 0: no record that goes on from the last, -1: error. */
+static int read_header(
+    struct opening *o, struct replay *replay, struct jrecord *record, struct s3pve_error *err
+) {
+    static _Thread_local uint8_t header[JRECORD_HEADER_MAX];
+    uint64_t place = replay->position % o->ring_len, to_end = o->ring_len - place;
+    size_t len = to_end < JRECORD_HEADER_MAX ? (size_t)to_end : JRECORD_HEADER_MAX;
+
+    if (o->store->ring_read(o->ctx, place, header, len, err) < 0)
+        return -1;
+    return jrecord_decode(record, o->journal.seed, o->root->uuid, header, len) &&
+           record->jseq == replay->jseq && record->epoch >= replay->epoch &&
+           record->epoch < o->root->owner.epoch && jrecord_len(record) <= to_end;
+}
+
+static int read_data(
+    struct opening *o, struct replay *replay, const struct jrecord *record, struct s3pve_error *err
+) {
+    uint64_t place = replay->position % o->ring_len + record->header_len;
+
+    if (o->store->ring_read(o->ctx, place, replay->data, (size_t)record->n_data * BLOCK, err) < 0)
+        return -1;
+    return sums_are_right(record, replay->data);
+}
+
+/* The record is dirty again: it goes into a batch of the new epoch. */
+static int keep_record(struct opening *o, struct replay *replay, struct s3pve_error *err) {
+    if (journal_replay(o->volume, replay->position) < 0)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for the journal");
+    replay->n_records++;
+    return 0;
+}
+
+/* 1: a record more, 0: no more, -1: error.  The record goes through volume->record. */
+static int replay_one(struct opening *o, struct replay *replay, struct s3pve_error *err) {
+    struct jrecord *record = &o->volume->record;
+    int rc = read_header(o, replay, record, err);
+
+    if (rc <= 0)
+        return rc;
+    if (record->type == JRECORD_PAD) {
+        replay->position += o->ring_len - replay->position % o->ring_len;
+        return 1;
+    }
+    rc = read_data(o, replay, record, err);
+    if (rc <= 0)
+        return rc;
+    if (record->jseq > o->cut_jseq) {
+        if (!replay->n_records && record->jseq != o->cut_jseq + 1)
+            return error_set(err, S3PVE_E_CORRUPT, "the journal does not go on from the bucket");
+        if (keep_record(o, replay, err) < 0)
+            return -1;
+    }
+    replay->position += jrecord_len(record);
+    replay->epoch = record->epoch;
+    replay->jseq++;
+    return 1;
+}
+
+/* All of it, from where the superblock says; where it ends the ring goes on. */
+static int replay_journal(struct opening *o, struct s3pve_error *err) {
+    static const uint8_t nothing[BLOCK];
+    _free_ uint8_t *data = malloc((size_t)JRECORD_DATA_MAX * BLOCK);
+    struct replay replay = {
+        .position = o->journal.tail, .jseq = o->journal.tail_jseq, .data = data};
+    struct ring *ring = &o->volume->ring;
+    int rc = 1;
+
+    if (!data)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for the journal");
+    *ring = (struct ring){.len = o->ring_len, .kept = o->journal.tail, .tail = o->journal.tail};
+    for (unsigned pads = 0; rc > 0 && pads < 2;) {
+        uint64_t jseq = replay.jseq;
+
+        rc = replay_one(o, &replay, err);
+        pads = replay.jseq == jseq ? pads + 1 : 0; /* a ring of nothing but padding is none */
+    }
+    if (rc < 0)
+        return -1;
+    ring->head = replay.position;
+    if (!replay.n_records)
+        ring->tail = ring->head;
+    else
+        ring->tail = o->volume->first->ring_first;
+    o->volume->jseq = replay.n_records ? replay.jseq - 1 : o->cut_jseq;
+    return o->store->ring_write(o->ctx, ring_place(ring, ring->head), nothing, BLOCK, err);
+}
+
+/* A journal of another epoch is not replayed (I11): what only it has is kept aside. */
+static int recover_journal(struct opening *o, struct s3pve_error *err) {
+    if (is_ours(o))
+        return replay_journal(o, err);
+    if (o->journal.nonce && o->store->journal_set_aside(o->ctx, o->journal.tail_jseq, 0, err) < 0)
+        return -1;
+    new_journal(o);
+    o->volume->ring = (struct ring){.len = o->ring_len};
+    o->volume->jseq = o->cut_jseq;
+    return 0;
+}
+
+/* ------------------------------------------------------------------- commit */
+
+static int commit(struct opening *o, struct s3pve_error *err) {
+    struct volume *volume = o->volume;
+
+    if (root_add_epoch(o->root, volume->tip + 1) < 0)
+        return error_set(err, S3PVE_E_NOMEM, "too many openings without a checkpoint");
+    o->root->owner.state = ROOT_OPEN;
+    if (volume_root_swap(o->store, o->ctx, o->root, o->etag, err) < 0)
+        return -1;
+    o->journal.epoch = o->root->owner.epoch;
+    o->journal.nonce = o->nonce;
+    o->journal.next_nonce = 0;
+    o->journal.tail = ring_place(&volume->ring, volume->ring.tail);
+    o->journal.tail_jseq = volume->first ? volume->first->jseq_first : volume->jseq + 1;
+    if (write_superblock(o, err) < 0)
+        return -1;
+    ring_keep(&volume->ring, volume->ring.tail);
+    return 0;
+}
+
+static void start(struct opening *o) {
+    struct volume *volume = o->volume;
+
+    volume->epoch = o->root->owner.epoch;
+    volume->nonce = o->nonce;
+    volume->seed = o->journal.seed;
+    volume->generation = o->journal.generation;
+    volume->jseq_written = volume->jseq;
+    volume->jseq_applied = o->cut_jseq;
+    seal_move(volume);
+}
+
+static int open_steps(struct opening *o, const struct volume_node *node, struct s3pve_error *err) {
+    if (read_root(o, err) < 0 || check_owner(o, node, err) < 0 || read_journal(o, err) < 0)
+        return -1;
+    if (claim(o, node, err) < 0 || roll_forward(o, err) < 0 || recover_journal(o, err) < 0)
+        return -1;
+    if (commit(o, err) < 0)
+        return -1;
+    start(o);
+    return 0;
+}
+
+int volume_open(
+    struct volume *volume,
+    const struct volume_store *store,
+    void *ctx,
+    const struct volume_node *node,
+    struct root *root,
+    char etag[ETAG_ROOM],
+    struct s3pve_error *err
+) {
+    struct opening o = {.volume = volume, .store = store, .ctx = ctx, .root = root, .etag = etag};
+    int rc = open_steps(&o, node, err);
+
+    free(o.log);
+    return rc;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * open.h - from a root in the bucket to a machine that takes requests, and back
+ *
+ * These are protocols, one request after the other, so they read from top to bottom: they block in
+ * the calls of struct volume_store.  The simulator lets the rest of its world go on in there.
+ */
+#ifndef VOLUME_OPEN_H
+#define VOLUME_OPEN_H
+
+#include "volume/root.h"
+#include "volume/volume.h"
+
+#define ETAG_ROOM 256
+
+/* The bucket below a volume's folder, and its journal on this node.  All return 0, or -1 with @err
+ * set; NOT_FOUND and CONFLICT are answers, everything else has been tried often enough. */
+struct volume_store {
+    int (*root_get)(void *ctx, struct buf *text, char etag[ETAG_ROOM], struct s3pve_error *err);
+    /* Replace the version @etag.  CONFLICT: it is another one now.  Other errors say nothing about
+     * whether it was replaced. */
+    int (*root_put
+    )(void *ctx,
+      const char *text,
+      const char *etag,
+      char new_etag[ETAG_ROOM],
+      struct s3pve_error *err);
+    /* Names of segments beyond @after, in order. */
+    int (*log_list
+    )(void *ctx,
+      uint64_t after,
+      int (*each)(void *each_ctx, const struct segment_id *id),
+      void *each_ctx,
+      struct s3pve_error *err);
+    /* The first bytes of a segment, as many as its header has. */
+    int (*header_get
+    )(void *ctx, const struct segment_id *id, struct buf *header, struct s3pve_error *err);
+    /* Does the process that owns it live?  May take as long as a lease. */
+    int (*owner_lives
+    )(void *ctx, const char *node, const char *incarnation, bool *ret_lives, struct s3pve_error *err
+    );
+
+    /* Both superblocks; a journal that is not there reads as zeroes, ring_len says how long it is
+     * or would be. */
+    int (*superblocks_read
+    )(void *ctx, uint8_t blocks[2 * BLOCK], uint64_t *ret_ring_len, struct s3pve_error *err);
+    int (*superblock_write
+    )(void *ctx, const struct superblock *superblock, struct s3pve_error *err); /* and sync */
+    int (*ring_read)(void *ctx, uint64_t place, void *data, size_t len, struct s3pve_error *err);
+    int (*ring_write
+    )(void *ctx, uint64_t place, const void *data, size_t len, struct s3pve_error *err);
+    /* The journal holds what the bucket does not, and is of a lost epoch: keep it under another
+     * name, begin an empty one. */
+    int (*journal_set_aside
+    )(void *ctx, uint64_t jseq_first, uint64_t jseq_last, struct s3pve_error *err);
+
+    uint32_t (*random)(void *ctx);
+};
+
+/* Who opens. */
+struct volume_node {
+    char name[ROOT_NODE], incarnation[ROOT_INCARNATION];
+};
+
+/*
+ * volume_open() - claim, recover, commit
+ * @root: receives the root as it was committed; the caller clears it
+ *
+ * Return: 0, and requests may be submitted; or -1 with @err set: CONFLICT (another node has it, or
+ * was faster; the message names it), NOT_FOUND, CORRUPT, UNSUPPORTED, IO.
+ */
+int volume_open(
+    struct volume *volume,
+    const struct volume_store *store,
+    void *ctx,
+    const struct volume_node *node,
+    struct root *root,
+    char etag[ETAG_ROOM],
+    struct s3pve_error *err
+);
+
+/*
+ * Swap the root for @root, whose rev it counts up.  What became of a lost answer is read back (I8).
+ * Return: 0 with the new @etag, or -1 with @err set; CONFLICT: somebody else was first.
+ */
+int volume_root_swap(
+    const struct volume_store *store,
+    void *ctx,
+    struct root *root,
+    char etag[ETAG_ROOM],
+    struct s3pve_error *err
+);
+
+#endif
