@@ -4,6 +4,7 @@
 # make test     the same without the first; TESTS='t/xs t/plugin/prune.t' picks some
 # make check-asan, check-tsan      the C tests alone, under a sanitizer
 # make fuzz     look for input that parsers do not survive (clang); FUZZ_S seconds for each
+# make sim      histories of a virtual disk in which everything goes wrong; SEEDS of them, from FROM
 # make bench    speed against rclone, s3cmd and s3fs on the same server
 # make tidy     format C and Perl
 # make lint     clang-tidy, perlcritic
@@ -33,11 +34,13 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=
 
 # A new .c file in one of these folders is built without touching this file.
 objs = $(patsubst %.c,$(B)/%.o,$(wildcard $(addprefix libs3pve/src/,$(addsuffix /*.c,$(1)))))
-LIB  := $(call objs,base core files volume)
+LIB  := $(call objs,base core files)
+VOL  := $(call objs,volume)# for tests: the library gets it when it has a runtime around it
 DMN  := $(call objs,daemon)
 CLI  := $(call objs,cli)
 DMN_SRC := $(wildcard libs3pve/src/daemon/*.c)
 CLI_SRC := $(wildcard libs3pve/src/cli/*.c)
+SIM  := $(patsubst %.c,$(B)/%.o,$(wildcard t/sim/*.c))
 UNIT := $(patsubst %.c,$(B)/%.t,$(wildcard t/unit/*.c t/fuzz/*.c t/store/*.c))
 MAN  := $(patsubst libs3pve/man/%.pod,$(B)/man/%,$(wildcard libs3pve/man/*.pod))
 
@@ -65,7 +68,7 @@ $(B)/s3pve: $(CLI) $(B)/libbase.a $(B)/libs3pve.so.0
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(CLI) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,jansson)
 
 # A test takes from the archive just what it needs.
-$(B)/libs3pve.a: $(LIB)
+$(B)/libs3pve.a: $(LIB) $(VOL)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 TESTLIB := $(patsubst %.c,$(B)/%.o,$(wildcard t/lib/*.c))
@@ -73,6 +76,9 @@ $(B)/libtest.a: $(TESTLIB)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(UNIT): %.t: %.o $(B)/libtest.a $(B)/libs3pve.a
+	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
+
+$(B)/t/sim/sim: $(SIM) $(B)/libs3pve.a
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
 
 $(B)/xs/blib: $(wildcard xs/* xs/lib/* xs/lib/*/*) $(B)/libs3pve.so.0
@@ -108,7 +114,7 @@ check: deps
 test: all units
 	@B=$(B) t/lib/prove $(TESTS)
 
-units: $(UNIT)
+units: $(UNIT) $(B)/t/sim/sim
 threaded: $(THREADED)
 
 # The C tests with every access, or every lock and thread, watched.
@@ -132,6 +138,12 @@ fuzz-run: $(FUZZ)
 	set -e; for t in $(basename $(notdir $(FUZZ))); do mkdir -p $(B)/corpus/$$t; \
 	    $(B)/t/fuzz/$$t.t -max_total_time=$(FUZZ_S) -timeout=10 -artifact_prefix=$(B)/ \
 	    $(B)/corpus/$$t $$(ls -d t/data/fuzz/$$t t/data/$$t 2>/dev/null); done
+
+# SEEDS histories of a volume, from FROM on; t/sim/mutate shows that it finds what is broken.
+SEEDS ?= 100000
+FROM  ?= 1
+sim: $(B)/t/sim/sim
+	$< -s $(FROM) -n $(SEEDS)
 
 demo: deps
 	$(MAKE) $(JOBS) all

@@ -31,6 +31,7 @@ static void set_up(struct sim *sim, uint64_t seed, bool loud) {
     sim->params.puts = 1 + world_chance(world, 5);
     sim->ring_len = (24 + world_chance(world, 80)) * (size_t)BLOCK;
     sim->trouble = world_chance(world, 3) ? world_chance(world, 25) : 0;
+    sim->plain = world_chance(world, 4) == 0;
     strcpy(root.owner.node, "nobody");
     if (root_encode(&root, &sim->bucket.root, &err) < 0)
         abort();
@@ -69,10 +70,10 @@ static void work(struct sim *sim, int64_t ms) {
     int64_t until = sim->world.now_ms + ms;
 
     while (sim->world.now_ms < until) {
-        for (int i = 0; i < 2; i++) {
-            struct node *node = &sim->nodes[i];
+        for (unsigned asks = 1 + world_chance(&sim->world, sim->plain ? 3 : 6); asks > 0; asks--) {
+            struct node *node = &sim->nodes[world_chance(&sim->world, 2)];
 
-            if (node->volume && !node->paused && outstanding(node) < 8)
+            if (node->volume && !node->paused && outstanding(node) < (sim->plain ? 2 : 8))
                 node_ask(node);
         }
         world_run(&sim->world, 1 + world_chance(&sim->world, 8));
@@ -125,7 +126,7 @@ static void resume(struct sim *sim, struct node *node) {
 }
 
 static void one_life(struct sim *sim) {
-    struct node *node = &sim->nodes[world_chance(&sim->world, 2)];
+    struct node *node = &sim->nodes[sim->plain ? 0 : world_chance(&sim->world, 2)];
     struct node *other = node == &sim->nodes[0] ? &sim->nodes[1] : &sim->nodes[0];
 
     if (node->volume) /* it stands still; so another may try */
@@ -142,10 +143,11 @@ static void one_life(struct sim *sim) {
     }
     if (!node->volume)
         return;
-    work(sim, world_chance(&sim->world, 300));
+    work(sim, world_chance(&sim->world, world_chance(&sim->world, sim->plain ? 2 : 3) ? 300 : 8));
     if (other->paused)
         resume(sim, other);
-    work(sim, world_chance(&sim->world, 300));
+    if (world_chance(&sim->world, 3))
+        work(sim, world_chance(&sim->world, 300));
     end(sim, node);
 }
 

@@ -468,11 +468,25 @@ static const struct volume_ops ops = {
 
 /* -------------------------------------------------------------------- store */
 
+/* The other node opens it too, while this one is about to. */
+static void rival(struct node *node) {
+    struct sim *sim = node->sim;
+    struct node *other = &sim->nodes[node == &sim->nodes[0]];
+
+    if (!node->opening || other->opening || other->volume || !happens(sim, 3))
+        return;
+    world_note(&sim->world, "%s tries as well", other->me.name);
+    if (node_open(other))
+        world_run(&sim->world, world_chance(&sim->world, 50));
+    sim->frozen = true;
+}
+
 /* Time passes, and maybe this is where it dies. */
 static int step(struct node *node, struct s3pve_error *err) {
     struct sim *sim = node->sim;
 
     world_run(&sim->world, 1 + world_chance(&sim->world, 12));
+    rival(node);
     if (happens(sim, sim->trouble / 4))
         return error_set(err, S3PVE_E_IO, "died");
     return 0;
@@ -687,6 +701,31 @@ static void check_disk(struct node *node) {
         sim->safe = sim->answered;
 }
 
+/* Every row of the table counts just the blocks that the map has in its segment. */
+static void count_live(void *ctx, uint64_t block, uint32_t n, place_t place) {
+    uint32_t *live = ctx;
+
+    if (place_kind(place) == PLACE_DATA)
+        live[map_row(place)] += n;
+}
+
+static void check_live(struct node *node) {
+    const struct table *table = &node->volume->table;
+    uint32_t *live = calloc(table->n_rows + 1, sizeof(*live));
+
+    map_each(node->volume->map, 0, ORACLE_BLOCKS, count_live, live);
+    for (uint32_t i = 0; i < table->n_rows; i++)
+        must_hold(
+            &node->sim->world,
+            live[i] == table->rows[i].live,
+            "segment %llu is said to have %u blocks alive, and has %u",
+            (unsigned long long)table->rows[i].id.seq,
+            table->rows[i].live,
+            live[i]
+        );
+    free(live);
+}
+
 /* A piece of the disk by the machine's own maps, without a request. */
 void node_read_all(struct node *node, uint64_t hashes[ORACLE_BLOCKS]) {
     struct volume_request request = {0};
@@ -705,6 +744,7 @@ void node_read_all(struct node *node, uint64_t hashes[ORACLE_BLOCKS]) {
 
 bool node_open(struct node *node) {
     struct sim *sim = node->sim;
+    struct node *other = &sim->nodes[node == &sim->nodes[0]];
     struct s3pve_error err = S3PVE_ERROR_INIT;
     int rc;
 
@@ -731,6 +771,16 @@ bool node_open(struct node *node) {
         (unsigned long long)node->volume->jseq
     );
     sim->n_opens++;
+    must_hold(
+        &sim->world,
+        !other->volume || other->opening || sim->world.now_ms >= other->lease_until,
+        "(I8) %s has the volume, and %s opens it",
+        other->me.name,
+        node->me.name
+    );
+    if (sim->writer && node != sim->writer)
+        sim->loss = LOSS_DISK;
+    check_live(node);
     check_disk(node);
     sim->writer = node;
     sim->frozen = false;
@@ -775,13 +825,17 @@ void node_ask(struct node *node) {
                     : what < 82 ? VOLUME_WRITE
                     : what < 90 ? VOLUME_ZERO
                                 : VOLUME_FLUSH;
+    if (sim->plain) {
+        request->type = what < 90 ? VOLUME_WRITE : VOLUME_READ;
+        sectors = BLOCK / SECTOR;
+    }
     request->fua = request->type == VOLUME_WRITE && happens(sim, 10);
     request->unmap = happens(sim, 50);
     if (request->type != VOLUME_FLUSH) {
-        if (happens(sim, 15) && request->type != VOLUME_READ)
+        if (happens(sim, 15) && request->type != VOLUME_READ && !sim->plain)
             sectors = 1 + world_chance(&sim->world, sectors);
         first = world_chance(&sim->world, (ORACLE_BLOCKS * (BLOCK / SECTOR) - sectors));
-        if (sectors % (BLOCK / SECTOR) == 0 && happens(sim, 85))
+        if (sectors % (BLOCK / SECTOR) == 0 && (sim->plain || happens(sim, 85)))
             first = first / (BLOCK / SECTOR) * (BLOCK / SECTOR);
         request->offset = (uint64_t)first * SECTOR;
         request->len = (uint64_t)sectors * SECTOR;

@@ -44,6 +44,7 @@ struct sim {
     struct node nodes[2];
     struct volume_params params;
     size_t ring_len;
+    bool plain;          /* the guest writes single blocks, two at once: records are alike */
     unsigned trouble;    /* of a hundred requests, how many fail */
     struct node *writer; /* whose writes count */
     enum loss loss;      /* since it opened */

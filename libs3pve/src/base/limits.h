@@ -128,6 +128,18 @@
 #define CACHE_KEEP_FREE_PCT 5  /* of the cache's file system, left alone */
 #define NOTIFY_MAX 1000        /* names told to the kernel after one listing; it finds the rest */
 
+/* --- volumes: the first six are part of their format */
+#define SEGMENT_BLOCKS_MAX 8192u   /* blocks of a segment's data: 32 MiB in one PUT */
+#define SEGMENT_EXTENTS_MAX 16384u /* what BATCH_WRITES_MAX writes may show */
+#define SEGMENT_HEADER_MAX MIB(1)  /* so many extents, and as many sums as blocks, take 672 KiB */
+#define JRECORD_DATA_MAX 1024u     /* blocks of a record's data: what is larger is several */
+#define JRECORD_ENTRIES_MAX 1024u  /* writes in a record */
+#define JRECORD_HEADER_MAX (8 * KIB(4)) /* for all of them, and the sums */
+#define BATCH_WRITES_MAX 8192u          /* n runs, the newest on top, show at most 2n - 1 extents */
+#define JRECORDS_IN_FLIGHT 2u           /* one is written while the next is filled */
+#define ROOT_BYTES_MAX MIB(1)           /* of volume.json: 20 KiB with a hundred snapshots */
+#define ROOT_EPOCHS_MAX 1000u           /* openings since the last checkpoint */
+
 /* --- the daemon */
 #define NAME_OF_STORAGE                                                                            \
     80 /* bytes of a storage's name in paths: a socket's path is at most 107                       \

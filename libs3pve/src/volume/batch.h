@@ -10,8 +10,6 @@
 
 #include "volume/jrecord.h"
 
-#define BATCH_WRITES_MAX 8192u /* n runs, the newest on top, show at most 2n - 1 extents */
-
 /* One entry of a record, and where its data is. */
 struct batch_write {
     uint64_t block;

@@ -148,7 +148,7 @@ static void write_pad(struct volume *volume, uint64_t pad) {
         NULL,
         0
     );
-    volume->writing[record->jseq % RECORDS_IN_FLIGHT]++; /* replay would end at it */
+    volume->writing[record->jseq % JRECORDS_IN_FLIGHT]++; /* replay would end at it */
 }
 
 /* Return: whether a record is on its way. */
@@ -178,7 +178,7 @@ static bool write_record(struct volume *volume) {
         return false;
     }
     taken(volume, &making);
-    volume->writing[record->jseq % RECORDS_IN_FLIGHT]++;
+    volume->writing[record->jseq % JRECORDS_IN_FLIGHT]++;
     jrecord_encode(record, volume->seed, header);
     volume->ops->journal_write(
         volume->ctx,
@@ -237,7 +237,7 @@ void journal_move(struct volume *volume) {
         if (request->edges == EDGES_MISSING)
             ask_edges(volume, request);
         if (request->edges == EDGES_ASKED ||
-            volume->jseq - volume->jseq_written >= RECORDS_IN_FLIGHT)
+            volume->jseq - volume->jseq_written >= JRECORDS_IN_FLIGHT)
             break;
         if (!write_record(volume))
             break;
@@ -296,9 +296,9 @@ void volume_journal_written(struct volume *volume, uint64_t jseq, const struct s
         machine_fail(volume, err);
         return;
     }
-    volume->writing[jseq % RECORDS_IN_FLIGHT]--;
+    volume->writing[jseq % JRECORDS_IN_FLIGHT]--;
     while (volume->jseq_written < volume->jseq &&
-           volume->writing[(volume->jseq_written + 1) % RECORDS_IN_FLIGHT] == 0)
+           volume->writing[(volume->jseq_written + 1) % JRECORDS_IN_FLIGHT] == 0)
         volume->jseq_written++;
     answer_written(volume);
     journal_flush(volume);

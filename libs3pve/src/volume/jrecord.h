@@ -10,10 +10,6 @@
 
 #include "volume/segment.h"
 
-#define JRECORD_DATA_MAX 1024u /* blocks: 4 MiB; more is written as several records */
-#define JRECORD_ENTRIES_MAX 1024u
-#define JRECORD_HEADER_MAX (8u * BLOCK) /* for as many entries and sums as there may be */
-
 enum jrecord_type { JRECORD_WRITE = 1, JRECORD_PAD = 2 };
 
 /* One write: kinds as in a segment. */

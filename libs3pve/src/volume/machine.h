@@ -14,8 +14,6 @@
 #include "volume/table.h"
 #include "volume/volume.h"
 
-#define RECORDS_IN_FLIGHT 2u
-
 /* Requests in the order they came. */
 struct queue {
     struct volume_request *head, **tail;
@@ -36,13 +34,13 @@ struct volume {
     struct jrecord record;   /* being made */
     struct ring ring;
     uint32_t seed;
-    uint64_t jseq;                       /* the last record there is */
-    uint64_t jseq_written;               /* up to it all are written */
-    uint64_t jseq_synced;                /* and are on the disk */
-    uint64_t jseq_syncing;               /* what the sync under way covers; 0: none is */
-    unsigned writing[RECORDS_IN_FLIGHT]; /* of the records above it, by jseq: writes under way */
-    uint64_t generation;                 /* of the superblock */
-    uint64_t keeping;                    /* the tail in the one being written; 0: none is */
+    uint64_t jseq;                        /* the last record there is */
+    uint64_t jseq_written;                /* up to it all are written */
+    uint64_t jseq_synced;                 /* and are on the disk */
+    uint64_t jseq_syncing;                /* what the sync under way covers; 0: none is */
+    unsigned writing[JRECORDS_IN_FLIGHT]; /* of the records above it, by jseq: writes under way */
+    uint64_t generation;                  /* of the superblock */
+    uint64_t keeping;                     /* the tail in the one being written; 0: none is */
     bool superblock_busy;
 
     /* seal.c */

@@ -11,11 +11,9 @@
 
 #include "volume/segment.h"
 
-#define ROOT_BYTES_MAX (1u << 20) /* 20 KiB with a hundred snapshots */
-#define ROOT_EPOCHS_MAX 1000u     /* openings since the last checkpoint */
-#define ROOT_NODE 64              /* room for a node's name */
-#define ROOT_INCARNATION 40       /* and for a boot id */
-#define ROOT_OBJECT 64            /* and for an object's name below the data directory */
+#define ROOT_NODE 64        /* room for a node's name */
+#define ROOT_INCARNATION 40 /* and for a boot id */
+#define ROOT_OBJECT 64      /* and for an object's name below the data directory */
 
 enum root_state { ROOT_CLOSED, ROOT_CLAIMING, ROOT_OPEN };
 

@@ -10,15 +10,12 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "s3pve.h"
 
 #define BLOCK 4096u
-#define SEGMENT_BLOCKS_MAX 8192u /* 32 MiB of data */
-#define SEGMENT_EXTENTS_MAX 16384u
-#define SEGMENT_FRAME 32u             /* blocks of a frame, at most */
-#define SEGMENT_HEADER_MAX (1u << 20) /* 16384 extents, 8192 frames and sums take 672 KiB */
-#define SEGMENT_NAME 40               /* room for segment_name() */
-#define SEGMENT_PEEK 131072u /* the header of a segment of 8 MiB is in its first so many bytes */
+#define SEGMENT_FRAME 32u /* blocks of a frame, at most */
+#define SEGMENT_NAME 40   /* room for segment_name() */
 #define UUID_LEN 16
 #define HASH_LEN 16 /* the first bytes of a SHA-256 */
 
