@@ -54,6 +54,26 @@ struct sim {
     unsigned n_answers, n_opens, n_refused, n_fenced, n_aside;
 };
 
+/* --- runtime.c */
+
+extern const struct volume_ops runtime_ops;
+
+bool sim_happens(struct sim *sim, unsigned percent);
+bool node_counts(const struct node *node); /* is what it is promised the oracle's business? */
+void node_note_stored(struct node *node);
+void node_forget(struct node *node, struct guest_request *asked);
+/* Block @i of a piece, from where a runtime would have it. */
+void runtime_fetch(struct node *node, const struct volume_piece *piece, uint32_t i, uint8_t *block);
+void runtime_sum(struct volume_request *request, uint32_t i, const uint8_t *block);
+void runtime_superblock(struct node *node, const struct superblock *superblock);
+void runtime_kill(struct node *node);
+
+/* --- store.c */
+
+extern const struct volume_store sim_store;
+
+/* --- node.c */
+
 void node_init(struct node *node, struct sim *sim, const char *name);
 void node_clear(struct node *node);
 
