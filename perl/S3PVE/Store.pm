@@ -66,6 +66,14 @@ my sub check_bucket ($client, $create) {
     return;
 }
 
+# Which property may be to blame where the error is the network's.
+my sub advice ($scfg, $err) {
+    return ' - no TLS at that port; should s3-endpoint begin with http://?'
+        if $err =~ m/wrong version number/;
+    return ' - by way of s3-proxy' if defined($scfg->{'s3-proxy'}) && $err =~ m/onnect/;
+    return '';
+}
+
 # Die, in words for the user, unless the store can be used with that section and these secrets.
 sub check ($storeid, $scfg, $secrets, $create) {
     my $client;
@@ -75,11 +83,12 @@ sub check ($storeid, $scfg, $secrets, $create) {
         $client = open_client($storeid, $scfg, $secrets);
         check_bucket($client, $create);
     };
-    my $err = $@;
-    log_warning($storeid, $client->warnings()) if $client && $err; # with ids of requests
-    die "S3 storage '$storeid': $err" if $err; # one line, whatever class it was
+    my $err = "$@"; # one line, whatever class it was
+    return if $err eq '';
 
-    return;
+    log_warning($storeid, $client->warnings()) if $client; # with ids of requests
+    chomp($err);
+    die "S3 storage '$storeid': $err" . advice($scfg, $err) . "\n";
 }
 
 1;

@@ -38,7 +38,7 @@ package S3PVE::Client {
     sub bucket_check ($self, %call) {
         push @calls, 'check';
         main::cmp_ok($call{timeout_ms}, '<=', 15000, 'a hook waits for the store 15 s at most');
-        fail('DENIED', 'GET bucket: 403 InvalidAccessKeyId') if @refuse;
+        fail('DENIED', $refuse[0]) if @refuse;
         fail('NO_BUCKET', "there is no bucket 'bucket'") if !$bucket_exists;
         return;
     }
@@ -97,9 +97,21 @@ is(
 );
 is("@calls", '', 'without a request');
 
-@refuse = (1);
+@refuse = ('GET bucket: 403 InvalidAccessKeyId');
 like(attempt('on_add_hook', $scfg, 's3-secret-key' => 'SK'), qr/403/, 'a wrong key is an error');
 is("@calls", 'check', 'and no reason to create anything');
+@refuse = ('host:9000: SSL routines::wrong version number');
+is(
+    attempt('on_add_hook', $scfg, 's3-secret-key' => 'SK'),
+    "S3 storage 'a': host:9000: SSL routines::wrong version number - no TLS at that port; should "
+        . "s3-endpoint begin with http://?\n",
+    'TLS where there is none is explained'
+);
+@refuse = ('host:9000: Failed to connect to proxy port 3128');
+like(
+    attempt('on_add_hook', { $scfg->%*, 's3-proxy' => 'proxy:3128' }, 's3-secret-key' => 'SK'),
+    qr/3128 - by way of s3-proxy$/, 'and a proxy is named'
+);
 @refuse = ();
 
 is(attempt('on_add_hook', $scfg, 's3-secret-key' => 'SK'), '', 'a good one is accepted');
@@ -171,7 +183,7 @@ is(
 is($opened->{'secret-key'}, 'NEW', 'is tried');
 is_deeply(secrets(), { 'secret-key' => 'NEW' }, 'and stored');
 
-@refuse = (1);
+@refuse = ('GET bucket: 403 InvalidAccessKeyId');
 like(
     attempt('on_update_hook_full', $scfg, {}, undef, { 's3-secret-key' => 'BAD' }),
     qr/403/, 'one that is wrong'

@@ -65,6 +65,10 @@ for my $name (sort grep { !$properties->{$_} } keys $options->%*) {
     ok($stock->{$name}, "$name is a name that every supported version has");
 }
 
+ok($options->{$_}->{optional}, "$_ can be set, as for any storage of files")
+    for
+    qw(content nodes disable shared path prune-backups max-protected-backups bwlimit content-dirs);
+
 my $sensitive = $class->plugindata()->{'sensitive-properties'};
 is_deeply([sort keys $sensitive->%*], ['s3-secret-key', 's3-session-token'], 'two are secret');
 ok($options->{$_}->{optional}, "$_ is optional: it is taken away before the check")

@@ -135,8 +135,8 @@ isnt(
     (inside('sh', '-c', "yes | head -c 400M >$MNT/template/iso/a.iso"))[0], 0,
     'a writer is told when the daemon takes too much memory'
 );
-like(journal(), qr/oom-kill|(?:status=9.*){2}/s, '... for which it is ended')
-    ; # groups of version 1 do not tell
+# groups of version 1 do not tell
+like(journal(), qr/oom-kill|(?:status=9.*){2}/s, '... for which it is ended');
 must('systemctl', 'set-property', '--runtime', $UNIT, 'MemoryMax=2G');
 ok(comes_back($pid, 20), '... and started again');
 ok(wait_until(20, sub { uploads() == 0 }), '... and the rest of the upload goes');
