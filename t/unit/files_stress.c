@@ -33,6 +33,17 @@ static void name_of(struct actor *actor, char ret_path[200]) {
     snprintf(ret_path, 200, "%s/%s", dirs[draw(actor, 3)], names[draw(actor, N_NAMES)]);
 }
 
+/* What a writer reads through its own descriptor, from wherever the bytes are just then. */
+static void read_back(struct actor *actor, struct s3pve_file *file, char letter) {
+    char buf[4096];
+    ssize_t n = s3pve_file_read(file, buf, sizeof(buf), draw(actor, 4) * KIB(64));
+
+    for (ssize_t i = 0; i < n; i++) {
+        if (buf[i] && buf[i] != letter && !n_mixed++)
+            printf("# read back: %c at %zd, %c was written\n", buf[i], i, letter);
+    }
+}
+
 static void write_some(struct actor *actor, const char *path) {
     static const int flags[] = {
         O_WRONLY | O_CREAT | O_TRUNC, O_WRONLY | O_CREAT, O_RDWR | O_CREAT | O_TRUNC};
@@ -45,6 +56,10 @@ static void write_some(struct actor *actor, const char *path) {
         for (size_t i = 0; i < n && s3pve_file_write(file, buf, step, i * step) > 0; i++) {
             if (draw(actor, 30) == 0)
                 s3pve_file_flush(file);
+            if (draw(actor, 40) == 0) /* out of order: to the node's disk, or an error */
+                s3pve_file_write(file, buf, step, draw(actor, 2) * i * step / 2);
+            if (draw(actor, 10) == 0 && !strstr(path, "x.tmp"))
+                read_back(actor, file, letter);
         }
         if (draw(actor, 8))
             s3pve_file_flush(file);
@@ -81,9 +96,9 @@ static void read_all(struct actor *actor, const char *path) {
     free(buf);
 }
 
-static void truncate_some(const char *path) {
+static void truncate_some(struct actor *actor, const char *path) {
     uint64_t ino = mount_ino(path);
-    struct stat attr = {.st_size = 0}, st;
+    struct stat attr = {.st_size = draw(actor, 2) ? 0 : draw(actor, 300000)}, st;
 
     if (ino)
         s3pve_files_setattr(fs, ino, &attr, S3PVE_SET_SIZE, &st);
@@ -123,7 +138,7 @@ static void act(struct actor *actor) {
     case 11: s3pve_files_expire(fs); break;
     case 12: mount_mkdir(draw(actor, 2) ? "import/d" : "dump/x.tmp"); break;
     case 13: mount_rmdir(draw(actor, 2) ? "import/d" : "dump/x.tmp"); break;
-    case 14: truncate_some(path); break;
+    case 14: truncate_some(actor, path); break;
     default: meddle(actor, path); break;
     }
     n_ops++;
