@@ -101,6 +101,23 @@ static void too_large(void) {
     is_int((long long)atomic_load(&fs->spool_bytes), 0, "... nothing stays counted");
 }
 
+/* The node's state has no space for a record: without one, no upload may begin. */
+static void no_record(void) {
+    char folder[200];
+
+    snprintf(folder, sizeof(folder), "%s/state/uploads", mount_dir);
+    if (mount("none", folder, "tmpfs", 0, "nr_inodes=1") < 0)
+        bail_out("tmpfs: %s", strerror(errno));
+    mount_open("import/e.iso", O_WRONLY | O_CREAT, &file);
+    is_int(
+        mount_stream(file, 0, MIB(20), STEP), -ENOSPC, "no space for an upload's record: ENOSPC"
+    );
+    s3pve_file_close(file);
+    is_int((long long)mem3_n_uploads(), 0, "... and nothing stays in the store");
+    umount(folder);
+    is_int(mount_write("import/e.iso", "x"), 0, "afterwards all is well");
+}
+
 int main(void) {
     int rc;
 
@@ -110,6 +127,7 @@ int main(void) {
     in_a_full_cache();
     in_a_hole();
     too_large();
+    no_record();
     rc = mount3_end();
     umount(disk);
     rmdir(disk);

@@ -53,26 +53,31 @@ static int open_folder(struct s3pve_files *files) {
     return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* Return: 0, or -errno. */
 static int write_all(int folder, const char *name, const char *text, size_t len) {
     _cleanup_(close_fd) int fd =
         openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    ssize_t n = fd < 0 ? -1 : write(fd, text, len);
 
-    if (fd < 0 || write(fd, text, len) != (ssize_t)len)
-        return -1;
-    return fsync(fd);
+    if (n >= 0 && n != (ssize_t)len)
+        return -ENOSPC;
+    return n < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-/* Half a record must never be read: it gets its name when it is whole. */
+/* Half a record must never be read: it gets its name when it is whole.  Return: 0, or -errno. */
 static int write_file(int folder, const char *name, const struct buf *text) {
     char temporary[80];
+    int rc;
 
     snprintf(temporary, sizeof(temporary), "%s.new", name);
-    if (write_all(folder, temporary, text->data, text->len) < 0 ||
-        renameat(folder, temporary, folder, name) < 0) {
+    rc = write_all(folder, temporary, text->data, text->len);
+    if (rc == 0 && renameat(folder, temporary, folder, name) < 0)
+        rc = -errno;
+    if (rc < 0) {
         unlinkat(folder, temporary, 0);
-        return -1;
+        return rc;
     }
-    return fsync(folder);
+    return fsync(folder) < 0 ? -errno : 0;
 }
 
 int record_new(
@@ -85,6 +90,7 @@ int record_new(
     struct records *records = &files->records;
     _cleanup_(buf_clear) struct buf text = {0};
     _cleanup_(close_fd) int folder = open_folder(files);
+    int rc = folder < 0 ? -errno : 0;
     struct record *record = calloc(1, sizeof(*record));
 
     if (!record || buf_printf(&text, "key = %s\nid = %s\n", key, upload_id) < 0) {
@@ -105,15 +111,12 @@ int record_new(
     records->live = record;
     pthread_mutex_unlock(&records->lock);
 
-    if (folder < 0 || write_file(folder, record->name, &text) < 0) {
-        int saved = errno;
-
+    if (rc == 0)
+        rc = write_file(folder, record->name, &text);
+    if (rc < 0) {
         record_end(files, record, true);
         return error_set(
-            err,
-            saved == ENOSPC ? S3PVE_E_NO_SPACE : S3PVE_E_IO,
-            "upload record: %s",
-            strerror(saved)
+            err, rc == -ENOSPC ? S3PVE_E_NO_SPACE : S3PVE_E_IO, "upload record: %s", strerror(-rc)
         );
     }
     *ret_record = record;
