@@ -7,14 +7,6 @@
 
 static struct s3pve_file *file;
 
-static bool is_clean(void) {
-    struct s3pve_files_stats stats;
-
-    s3pve_files_stats(fs, &stats);
-    return mem3_n_uploads() == 0 && stats.uploads == 0 && stats.upload_memory == 0 &&
-           atomic_load(&fs->spool_bytes) == 0 && fs->usage.reserved == 0;
-}
-
 static int set_size(const char *path, uint64_t size) {
     struct stat attr = {.st_size = (off_t)size}, st;
 
@@ -45,7 +37,7 @@ static void unlinked_during_close(void) {
         is_int(rc, 0, "the close has nothing to complain of");
         ok(mem3_size("import/u") < 0, "... and leaves no object");
         s3pve_file_close(file);
-        ok(is_clean(), "nothing is left over");
+        ok(mount3_is_clean(), "nothing is left over");
     }
 }
 
@@ -67,7 +59,7 @@ static void unlinked_and_replaced(void) {
     mem3.delay_ms = 0;
     is_str(mem3_text("import/mine"), "another node's", "what others put there meanwhile stays");
     s3pve_file_close(file);
-    ok(is_clean(), "nothing is left over");
+    ok(mount3_is_clean(), "nothing is left over");
     mem3_delete("import/mine");
 }
 
@@ -97,7 +89,7 @@ static void read_by_its_writer(void) {
     is_int(s3pve_file_read(file, text, 4, 0), -EIO, "has nothing to read");
     is_int(s3pve_file_fsync(file), -EIO, "... and fsync says so");
     s3pve_file_close(file);
-    ok(is_clean(), "nothing is left over");
+    ok(mount3_is_clean(), "nothing is left over");
 }
 
 static void cut_on_disk(void) {
@@ -113,7 +105,7 @@ static void cut_on_disk(void) {
     is_int(set_size("import/c", 0), 0, "cut to nothing");
     is_int(mount_close(file), 0, "close");
     is_int(mem3_size("import/c"), 0, "... nothing is there");
-    ok(is_clean(), "nothing is left over");
+    ok(mount3_is_clean(), "nothing is left over");
 }
 
 static void cut_in_the_store(void) {
@@ -127,7 +119,7 @@ static void cut_in_the_store(void) {
     ok(mem3_size("import/d") == (long)MIB(18) + 3 && mem3_text("import/d")[MIB(18) - 1] == 0 &&
            mem3_text("import/d")[MIB(17) - 1] == pattern_byte(MIB(17) - 1),
        "it is whole, with zeroes where nothing was written");
-    ok(is_clean(), "nothing is left over");
+    ok(mount3_is_clean(), "nothing is left over");
 }
 
 /* Sealed under its final name; then it turns out that it goes on. */
@@ -150,7 +142,7 @@ static void goes_on(void) {
         ok(mem3_size(to) == (long)MIB(20) + 8 &&
                memcmp(mem3_text(to) + MIB(20) + 4, "more", 4) == 0,
            "... with its end");
-        ok(is_clean(), "nothing is left over");
+        ok(mount3_is_clean(), "nothing is left over");
         mount_unlink(to);
     }
 }

@@ -24,14 +24,6 @@ static bool is_archive(const char *key, uint64_t len) {
            data[len - 1] == pattern_byte(len - 1);
 }
 
-static bool is_clean(void) {
-    struct s3pve_files_stats stats;
-
-    s3pve_files_stats(fs, &stats);
-    return mem3_n_uploads() == 0 && stats.uploads == 0 && stats.upload_memory == 0 &&
-           atomic_load(&fs->spool_bytes) == 0 && fs->usage.reserved == 0;
-}
-
 static void the_backup(uint64_t len, const char *what) {
     struct s3pve_files_stats stats;
     struct s3pve_files_upload upload;
@@ -64,7 +56,7 @@ static void the_backup(uint64_t len, const char *what) {
     is_int(mount_size(DAT), -ENOENT, "... on both");
     s3pve_files_stats(fs, &stats);
     is_int((long long)(stats.used_bytes - used), (long long)len, "the bytes count as used");
-    ok(is_clean(), "nothing is held any more");
+    ok(mount3_is_clean(), "nothing is held any more");
     is_int(mount_unlink(ZST), 0, "and it can be removed");
     s3pve_files_stats(fs, &stats);
     is_int((long long)stats.used_bytes, (long long)used, "... which frees them");
@@ -74,16 +66,17 @@ static void given_up(void) {
     write_archive(DAT, MIB(20));
     mount_close(file);
     is_int(mount_unlink(DAT), 0, "a backup that failed is removed");
-    ok(is_clean() && mem3_size(DAT) < 0 && mem3_size(ZST) < 0, "parts and all");
+    ok(mount3_is_clean() && mem3_size(DAT) < 0 && mem3_size(ZST) < 0, "parts and all");
 
     write_archive(DAT, MIB(20));
     s3pve_file_close(file);
-    ok(is_clean() && mount_size(DAT) == -ENOENT, "one whose writer was killed leaves nothing");
+    ok(mount3_is_clean() && mount_size(DAT) == -ENOENT,
+       "one whose writer was killed leaves nothing");
 
     write_archive(DAT, 1000);
     mount_close(file);
     is_int(mount_unlink(DAT), 0, "the same for a small one");
-    ok(is_clean(), "nothing is left");
+    ok(mount3_is_clean(), "nothing is left");
 }
 
 static void forked_writer(void) {
@@ -99,7 +92,7 @@ static void forked_writer(void) {
     is_int(mount_rename(DAT, ZST), 0, "a rename before the last close, over what is there");
     ok(is_archive(ZST, MIB(20)), "publishes what was written so far");
     mount_close(file);
-    ok(is_archive(ZST, MIB(20)) && is_clean(), "and the close adds nothing");
+    ok(is_archive(ZST, MIB(20)) && mount3_is_clean(), "and the close adds nothing");
     mount_unlink(ZST);
 }
 
@@ -109,7 +102,7 @@ static void not_as_foretold(void) {
     is_int(mount_rename("dump/vzdump-x.vma.dat", "dump/other.bin"), 0, "another name than usual");
     ok(is_archive("dump/other.bin", MIB(20)), "the bytes are there");
     ok(mem3_size("dump/vzdump-x.vma.zst") < 0, "... and not where they were going");
-    ok(is_clean(), "nothing is left");
+    ok(mount3_is_clean(), "nothing is left");
 
     mem3_put("dump/vzdump-y.vma.zst", "another's");
     write_archive("dump/vzdump-y.vma.dat", MIB(20));
@@ -142,7 +135,7 @@ static void not_as_foretold(void) {
     mount_rename("dump/vzdump-w.vma.dat", "dump/w.bin");
     mem3.fail = NULL;
     is_int(mount_unlink("dump/vzdump-w.vma.dat"), 0, "or it is given up");
-    ok(mem3_size("dump/vzdump-w.vma.zst") < 0 && is_clean(), "... with what was published");
+    ok(mem3_size("dump/vzdump-w.vma.zst") < 0 && mount3_is_clean(), "... with what was published");
 }
 
 static void failing_complete(void) {
@@ -168,7 +161,7 @@ static void over_an_object(void) {
     ok(is_archive(ZST, MIB(20)), "its bytes are where they should be");
     ok(!mem3_text(DAT), "and the object is gone");
     mount_unlink(ZST);
-    ok(is_clean(), "nothing is left");
+    ok(mount3_is_clean(), "nothing is left");
 }
 
 static void plain_objects(void) {
