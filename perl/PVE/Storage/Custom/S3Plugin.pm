@@ -8,7 +8,6 @@ package PVE::Storage::Custom::S3Plugin;
 use v5.36;
 
 use Fcntl qw(O_CREAT O_EXCL O_WRONLY);
-use File::Path ();
 use POSIX ();
 
 use PVE::Storage::Plugin;
@@ -16,6 +15,7 @@ use PVE::Tools;
 
 use S3PVE::Config;
 use S3PVE::Daemon;
+use S3PVE::Folders;
 use S3PVE::Schema;
 use S3PVE::Store;
 
@@ -24,7 +24,6 @@ use base qw(PVE::Storage::Plugin);
 use constant {
     API_OLDEST => 11, # the first that keeps properties of our own secret: Proxmox VE 8.4
     API_TESTED => 15,
-    GIB => 1 << 30,
 };
 
 # Seconds.  PVE calls these in a row for all storages and has no timeouts of its own.
@@ -97,20 +96,8 @@ sub check_config {
 
 # Helpers
 
-# Not set while the storage is just being added.
-my sub content_types ($scfg) {
-    return grep { $_ ne 'none' } sort keys(($scfg->{content} // {})->%*);
-}
-
-# The daemon would go without a cache, or fill the disk where another should have been mounted.
-my sub check_cache_dir ($scfg) {
-    my $dir = $scfg->{'s3-cache-dir'} // return;
-    return if -d $dir;
-    die "s3-cache-dir '$dir': there is no such directory here; make it on each node\n";
-}
-
 my sub no_images ($storeid, $scfg) {
-    my $content = join(', ', content_types($scfg)) || 'nothing';
+    my $content = join(', ', S3PVE::Folders::content_types($scfg)) || 'nothing';
     return "storage '$storeid' does not hold disk images; it holds: $content\n";
 }
 
@@ -129,57 +116,13 @@ my sub warn_of_twins ($class, $storeid, $scfg) {
     return;
 }
 
-# Two kinds of content in one directory would be listed as each other.
-my sub check_subdirs ($class, $storeid, $scfg) {
-    my $seen = {};
-
-    for my $vtype (content_types($scfg)) {
-        my $subdir = $class->get_subdir($scfg, $vtype) =~ s!/+(?:\./+)*!/!gr =~ s!/$!!r;
-        my $other = $seen->{$subdir};
-        die
-            "storage '$storeid' uses directory $subdir for '$other' and for '$vtype'; see content-dirs\n"
-            if $other;
-        $seen->{$subdir} = $vtype;
-    }
-
-    return;
-}
-
-# The daemon makes its mount point, unless it is not to be made.
-my sub check_base ($storeid, $scfg) {
-    my $path = $scfg->{path};
-
-    return if $scfg->{'create-base-path'} // 1;
-    return if S3PVE::Daemon::is_mounted($path) || -d $path;
-    die "storage '$storeid': directory '$path' does not exist, and create-base-path is 0\n";
-}
-
-# The usual ones are always there.  In a child, as a mount may stand still.
-my sub make_subdirs ($class, $storeid, $scfg) {
-    return if !($scfg->{'create-subdirs'} // 1);
-
-    my @subdirs = map { $class->get_subdir($scfg, $_) } keys(($scfg->{'content-dirs'} // {})->%*);
-    return if !@subdirs;
-
-    my $made = PVE::Tools::run_fork_with_timeout(
-        ACTIVATE_TIMEOUT,
-        sub {
-            File::Path::make_path(@subdirs, { error => \my $errors });
-            return $errors && @$errors ? join(', ', map { %$_ } @$errors) : 'ok';
-        },
-    ) // 'no answer in time';
-    die "storage '$storeid': cannot create content directories - $made\n" if $made ne 'ok';
-
-    return;
-}
-
 # Storage implementation
 
 sub on_add_hook {
     my ($class, $storeid, $scfg, %sensitive) = @_;
 
     my $secrets = S3PVE::Config::merge_secrets({}, \%sensitive);
-    check_cache_dir($scfg);
+    S3PVE::Folders::check_cache($scfg);
     S3PVE::Store::check($storeid, $scfg, $secrets, $scfg->{'s3-create-bucket'} // 1);
     S3PVE::Config::write_secrets($storeid, $secrets);
     warn_of_twins($class, $storeid, $scfg);
@@ -199,7 +142,7 @@ sub on_update_hook {
 sub on_update_hook_full {
     my ($class, $storeid, $scfg, $update, $delete, $sensitive) = @_;
 
-    check_cache_dir($update);
+    S3PVE::Folders::check_cache($update);
     my @changed = (keys $update->%*, ($delete // [])->@*, keys $sensitive->%*);
     return if !grep { S3PVE::Config::reaches_store($_) || exists $sensitive->{$_} } @changed;
 
@@ -245,10 +188,10 @@ sub check_connection {
 sub activate_storage {
     my ($class, $storeid, $scfg, $cache) = @_;
 
-    check_subdirs($class, $storeid, $scfg);
-    check_base($storeid, $scfg);
+    S3PVE::Folders::check_subdirs($class, $storeid, $scfg);
+    S3PVE::Folders::check_base($storeid, $scfg);
     S3PVE::Daemon::ensure($storeid, $scfg, ACTIVATE_TIMEOUT);
-    make_subdirs($class, $storeid, $scfg);
+    S3PVE::Folders::make_subdirs($class, $storeid, $scfg, ACTIVATE_TIMEOUT);
 
     return;
 }
