@@ -26,6 +26,17 @@ static struct s3pve_files_options mount_options = {
 static struct s3pve_client *mount_client; /* set it first */
 static struct s3pve_files *fs;
 
+/* Until the aborts that a heartbeat began are through. */
+static inline void mount_wait_aborts(void) {
+    bool aborting = true;
+
+    for (int i = 0; i < 500 && aborting; i++) {
+        usleep(10000);
+        LOCK_SCOPE(&fs->lock);
+        aborting = fs->aborting;
+    }
+}
+
 static inline void mount_again(void) {
     static char state[160], cache[160];
     struct s3pve_error err = S3PVE_ERROR_INIT;
@@ -40,17 +51,7 @@ static inline void mount_again(void) {
     if (s3pve_files_open(mount_client, &mount_options, &fs, &err) < 0)
         bail_out("%s", err.message);
     s3pve_files_refresh(fs, NULL);
-}
-
-/* Until the aborts that a heartbeat began are through. */
-static inline void mount_wait_aborts(void) {
-    bool aborting = true;
-
-    for (int i = 0; i < 500 && aborting; i++) {
-        usleep(10000);
-        LOCK_SCOPE(&fs->lock);
-        aborting = fs->aborting;
-    }
+    mount_wait_aborts();
 }
 
 static inline void mount_begin(struct s3pve_client *client) {

@@ -80,6 +80,33 @@ static void after_a_crash(void) {
     is_int(n_files("uploads"), 0, "and no record is left, whatever was in it");
 }
 
+static void *abort_left(void *arg) {
+    *(unsigned *)arg = records_abort_left(fs);
+    return NULL;
+}
+
+/* The start of a daemon, and its first heartbeat. */
+static void two_at_once(void) {
+    char id[40], name[16], text[200];
+    unsigned left[2] = {9, 9};
+    pthread_t threads[2];
+
+    for (int i = 0; i < 6; i++) {
+        leave_upload("dump/twice", id);
+        snprintf(name, sizeof(name), "2-1-%d", i);
+        snprintf(text, sizeof(text), "key = dump/twice\nid = %s\n", id);
+        put_record(name, text);
+    }
+    mem3.delay_ms = 10;
+    for (size_t i = 0; i < 2; i++)
+        pthread_create(&threads[i], NULL, abort_left, &left[i]);
+    for (size_t i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    mem3.delay_ms = 0;
+    is_int(n_files("uploads"), 0, "two that abort at once leave nothing");
+    ok(left[0] == 0 && left[1] == 0, "... and neither says so (%u, %u)", left[0], left[1]);
+}
+
 static void local_files_of_before(void) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
@@ -150,6 +177,7 @@ int main(void) {
     mount3_begin();
     a_life();
     after_a_crash();
+    two_at_once();
     local_files_of_before();
     during_an_outage();
     closing();

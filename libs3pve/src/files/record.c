@@ -188,8 +188,8 @@ static enum abort_outcome abort_one(struct s3pve_files *files, int folder, const
     char text[RECORD_MAX + 1], *key, *id;
     ssize_t len = fd < 0 ? -1 : read(fd, text, RECORD_MAX);
 
-    if (len < 0)
-        return ABORT_STAYS;
+    if (len < 0) /* or somebody else was quicker */
+        return fd < 0 && errno == ENOENT ? ABORT_DONE : ABORT_STAYS;
     text[len] = '\0';
     if (parse(text, &key, &id) == 0) {
         if (s3pve_upload_abort_id(files->client, key, id, &call, &err) < 0 &&
@@ -200,7 +200,7 @@ static enum abort_outcome abort_one(struct s3pve_files *files, int folder, const
         }
         client_log(files->client, S3PVE_LOG_INFO, "abort", key, "left-over upload aborted");
     }
-    return unlinkat(folder, name, 0) < 0 ? ABORT_STAYS : ABORT_DONE;
+    return unlinkat(folder, name, 0) < 0 && errno != ENOENT ? ABORT_STAYS : ABORT_DONE;
 }
 
 unsigned records_abort_left(struct s3pve_files *files) {
