@@ -134,6 +134,20 @@ static struct transfer *finish_at(struct script *s, unsigned i) {
     return t;
 }
 
+/* The clock has moved, and with it what was on the wire. */
+static void move_bytes(struct script *s) {
+    for (unsigned i = 0; i < s->n_active; i++) {
+        const struct answer *answer = &s->active[i].answer;
+        struct transfer *t = s->active[i].transfer;
+        int64_t began = s->active[i].due_ms - answer->take_ms;
+
+        if (!answer->move_ms)
+            continue;
+        t->first_moved_ms = began;
+        t->moved_ms = s->now_ms < began + answer->move_ms ? s->now_ms : began + answer->move_ms;
+    }
+}
+
 static struct transfer *script_poll(void *ctx, int timeout_ms) {
     struct script *s = ctx;
     int best = -1;
@@ -145,11 +159,13 @@ static struct transfer *script_poll(void *ctx, int timeout_ms) {
         if (s->active[best].due_ms > s->now_ms) {
             s->wall_s += (s->active[best].due_ms - s->now_ms) / 1000;
             s->now_ms = s->active[best].due_ms;
+            move_bytes(s);
         }
         return finish_at(s, (unsigned)best);
     }
     s->now_ms += timeout_ms;
     s->wall_s += timeout_ms / 1000;
+    move_bytes(s);
     return NULL;
 }
 

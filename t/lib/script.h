@@ -19,6 +19,7 @@ struct answer {
     const char *body;          /* for HEAD: not delivered */
     size_t body_len;           /* 0: strlen(body) */
     unsigned take_ms;          /* how long the exchange takes */
+    unsigned move_ms;          /* and how long bytes move before that */
     bool hang;                 /* never answers */
     bool reused;               /* over a kept-alive connection */
 };

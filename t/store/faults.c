@@ -92,6 +92,7 @@ static const struct {
     {upload, "op=UploadPart do=close times=3", S3PVE_OK, "UploadPart", 3},
     {upload, "op=CreateMultipartUpload do=status status=503", S3PVE_OK, "UploadPart", 3},
     /* or they are the end of it */
+    {upload, "op=UploadPart do=hang times=0", S3PVE_E_TIMEOUT, "CompleteMultipartUpload", 0},
     {upload, "op=UploadPart do=status status=403 code=AccessDenied", S3PVE_E_DENIED, NULL, 0},
     {upload, "op=UploadPart do=status status=507 code=QuotaExceeded", S3PVE_E_NO_SPACE, NULL, 0},
     {upload, "op=UploadPart do=status status=404 code=NoSuchUpload", S3PVE_E_NOT_FOUND, NULL, 0},

@@ -53,7 +53,7 @@ static void cancelling_ends_a_blocked_write(void) {
     world_free(w);
 }
 
-static void a_hanging_part_ends_by_its_deadline(void) {
+static void a_hanging_part_ends_at_the_timeout(void) {
     struct world *w = world_new();
 
     w->store.fail_part = 1;
@@ -62,8 +62,7 @@ static void a_hanging_part_ends_by_its_deadline(void) {
     world_put(w, 0, 2 * PART);
     s3pve_upload_seal(w->upload, NULL, &w->err);
     is_int(w->err.code, S3PVE_E_TIMEOUT, "a store that hangs is a timeout");
-    ok(w->script.now_ms <= 10000 + (int64_t)(PART / 64),
-       "... after the call's time and the body's");
+    is_int(w->script.now_ms, 10000, "... whatever the time that its bytes could have taken");
     world_free(w);
 }
 
@@ -87,7 +86,7 @@ int main(void) {
     a_refused_part_is_final();
     a_part_without_an_etag_is_corrupt();
     cancelling_ends_a_blocked_write();
-    a_hanging_part_ends_by_its_deadline();
+    a_hanging_part_ends_at_the_timeout();
     a_part_nobody_moved_is_sent_again();
     return done_testing();
 }

@@ -50,8 +50,9 @@
 
 /* --- time, milliseconds */
 #define CONNECT_MS 5000 /* a LAN answers in 1, a continent in 300 */
-#define CALL_MS 120000  /* a call's deadline unless its caller says otherwise */
+#define CALL_MS 120000  /* a call's timeout unless its caller says otherwise */
 #define CALL_MS_MAX 3600000
+#define SLOW_LINE_BYTES_MS 64    /* what a body is sent at, at least, or its time is up: 64 KB/s */
 #define LOW_SPEED_BYTES 1024     /* slower than this a second ... */
 #define LOW_SPEED_S 30           /* ... for so long is a dead peer */
 #define COMPLETE_LOW_SPEED_S 300 /* Complete and Copy may be silent for minutes [S3] */

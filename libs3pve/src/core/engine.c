@@ -66,6 +66,7 @@ static struct requests *list_of(struct engine *engine, const struct request *rq)
 
 void engine_queue(struct engine *engine, struct request *rq) {
     rq->state = REQUEST_QUEUED;
+    rq->queued_ms = engine_now(engine);
     if (rq->urgent)
         requests_prepend(&engine->queued, rq);
     else
@@ -168,41 +169,64 @@ static void engine_give_up(struct engine *engine, struct request *rq, enum s3pve
     engine_done(engine, rq);
 }
 
+int64_t engine_ends_ms(const struct request *rq) {
+    int64_t silent = rq->moved_ms + rq->patience_ms;
+
+    return rq->state != REQUEST_QUEUED && silent < rq->deadline_ms ? silent : rq->deadline_ms;
+}
+
+void engine_note_moves(struct request *rq) {
+    struct exchange *ex = rq->exchange;
+
+    if (ex->transfer.moved_ms <= rq->moved_ms)
+        return;
+    if (!ex->moved && ex->transfer.first_moved_ms > rq->moved_ms)
+        rq->patience_ms -= ex->transfer.first_moved_ms - rq->moved_ms;
+    ex->moved = true;
+    rq->moved_ms = ex->transfer.moved_ms;
+}
+
+void engine_note_answer(struct engine *engine, struct request *rq) {
+    rq->moved_ms = engine_now(engine);
+    rq->patience_ms = rq->call.timeout_ms;
+}
+
 bool engine_cancelled(const struct request *rq) {
     return __atomic_load_n(&rq->cancelled, __ATOMIC_RELAXED) ||
            (rq->call.cancel && __atomic_load_n(rq->call.cancel, __ATOMIC_RELAXED));
 }
 
-/* Returns the milliseconds until something in the list is due. */
-static int64_t expire_list(struct engine *engine, struct requests *list, int64_t now) {
-    int64_t due = now + IDLE_POLL_MS;
-
+static void expire_list(struct engine *engine, struct requests *list, int64_t now) {
     for (struct request *rq = list->first, *next; rq; rq = next) {
         next = rq->next;
-        if (engine->stopping || engine_cancelled(rq)) {
+        if (rq->state == REQUEST_SENT)
+            engine_note_moves(rq);
+        if (engine->stopping || engine_cancelled(rq))
             engine_give_up(engine, rq, S3PVE_E_CANCELLED);
-            continue;
-        }
-        if (rq->deadline_ms <= now) {
+        else if (engine_ends_ms(rq) <= now)
             engine_give_up(engine, rq, S3PVE_E_TIMEOUT);
-            continue;
-        }
-        if (rq->deadline_ms < due)
-            due = rq->deadline_ms;
-        if (rq->state == REQUEST_WAITING && rq->not_before_ms < due)
-            due = rq->not_before_ms;
-        if (rq->call.cancel && now + CANCEL_POLL_MS < due)
-            due = now + CANCEL_POLL_MS;
     }
-    return due;
 }
 
-static int64_t engine_expire(struct engine *engine, int64_t now) {
-    int64_t a = expire_list(engine, &engine->queued, now);
-    int64_t b = expire_list(engine, &engine->waiting, now);
-    int64_t c = expire_list(engine, &engine->sent, now);
+static void engine_expire(struct engine *engine, int64_t now) {
+    expire_list(engine, &engine->queued, now);
+    expire_list(engine, &engine->waiting, now);
+    expire_list(engine, &engine->sent, now);
+}
 
-    return a < b ? (a < c ? a : c) : (b < c ? b : c);
+/* When the list must be looked at again, @due at the latest. */
+static int64_t list_due_ms(const struct requests *list, int64_t now, int64_t due) {
+    for (const struct request *rq = list->first; rq; rq = rq->next) {
+        int64_t at = engine_ends_ms(rq);
+
+        if (rq->state == REQUEST_WAITING && rq->not_before_ms < at)
+            at = rq->not_before_ms;
+        if (rq->call.cancel && now + CANCEL_POLL_MS < at)
+            at = now + CANCEL_POLL_MS;
+        if (at < due)
+            due = at;
+    }
+    return due;
 }
 
 /* ------------------------------------------------------------------ start */
@@ -222,6 +246,7 @@ static void engine_send(struct engine *engine, struct request *rq, int64_t now) 
     int64_t left = rq->deadline_ms - now;
 
     requests_remove(&engine->queued, rq);
+    rq->moved_ms += now - rq->queued_ms;
     rq->attempts++;
     if (!rq->range.set)
         rq->received = 0;
@@ -261,19 +286,20 @@ static struct transfer *poll_unlocked(struct engine *engine, int wait_ms) {
 static void engine_step(struct engine *engine, int64_t until_ms) {
     struct transport *transport = &engine->client->transport;
     struct transfer *transfer;
-    int64_t now = engine_now(engine), due, wait;
+    int64_t now = engine_now(engine), wait;
 
     if (engine->new_limits) {
         transport->limit(transport->ctx, engine->upload_limit, engine->download_limit);
         engine->new_limits = false;
     }
     engine->any_done = false;
-    due = engine_expire(engine, now);
+    engine_expire(engine, now);
     engine_due(engine, now);
     engine_start(engine, now);
-    if (until_ms < due)
-        due = until_ms;
-    wait = due > now && !engine->any_done ? due - now : 0;
+    until_ms = list_due_ms(&engine->queued, now, until_ms);
+    until_ms = list_due_ms(&engine->waiting, now, until_ms);
+    until_ms = list_due_ms(&engine->sent, now, until_ms);
+    wait = until_ms > now && !engine->any_done ? until_ms - now : 0;
 
     while ((transfer = poll_unlocked(engine, (int)wait))) {
         engine_finish(engine, transfer);
@@ -356,7 +382,6 @@ static void engine_wake(struct engine *engine) {
 
 void request_submit(struct s3pve_client *client, struct request *rq) {
     struct engine *engine = client->engine;
-    unsigned timeout = rq->call.timeout_ms ? rq->call.timeout_ms : client->config.timeout_ms;
 
     rq->state = REQUEST_NEW;
     if (refuse_forked(client, rq))
@@ -372,8 +397,11 @@ void request_submit(struct s3pve_client *client, struct request *rq) {
 
     LOCK_SCOPE(&engine->lock);
     rq->started_ms = engine_now(engine);
-    /* A body gets the time that the slowest useful line needs: 64 KiB a second. */
-    rq->deadline_ms = rq->started_ms + timeout + (int64_t)(rq->body_len / 64);
+    if (!rq->call.timeout_ms)
+        rq->call.timeout_ms = client->config.timeout_ms;
+    rq->deadline_ms =
+        rq->started_ms + rq->call.timeout_ms + (int64_t)(rq->body_len / SLOW_LINE_BYTES_MS);
+    engine_note_answer(engine, rq); /* now all its patience is before it */
     if (rq->out_of_memory) {
         error_set(&rq->error, S3PVE_E_NOMEM, "%s: out of memory", rq->operation);
         engine_done(engine, rq);

@@ -31,6 +31,17 @@ struct engine {
 };
 
 int64_t engine_now(const struct engine *engine);
+
+/*
+ * When its time is up.  What ends a request is silence: `timeout` of it since the store's last
+ * answer, all attempts taken together.  Bytes that move are no silence, but what moves in one more
+ * attempt does not make good what was lost before; nor do they move for ever: a body has the time
+ * that the slowest useful line needs.  Waiting for a place is not the store's silence.
+ */
+int64_t engine_ends_ms(const struct request *rq);
+void engine_note_moves(struct request *rq);
+void engine_note_answer(struct engine *engine, struct request *rq);
+
 bool engine_cancelled(const struct request *rq);
 void requests_remove(struct requests *list, struct request *rq);
 void requests_append(struct requests *list, struct request *rq);

@@ -29,6 +29,7 @@ struct exchange {
     int64_t signed_s;    /* what our corrected clock said ... */
     int64_t corrected_s; /* ... and by how much it was corrected */
     int64_t skew_s;      /* the server's clock minus ours, uncorrected, when its Date arrived */
+    bool moved;          /* a byte, in this attempt */
     bool started_body, enough;
     enum s3pve_code refused; /* why we stopped reading, or S3PVE_OK */
     char why[160];

@@ -33,6 +33,7 @@ struct wire {
     struct curl_slist *headers;
     size_t at_iov, at_byte; /* how far the body has been read */
     bool paused;
+    curl_off_t n_moved; /* bytes, both ways */
     char curl_error[CURL_ERROR_SIZE];
     struct wire *next;
 };
@@ -66,6 +67,24 @@ static uint32_t http_random(void *ctx) {
     if (getrandom(&value, sizeof(value), 0) != sizeof(value))
         value = (uint32_t)clock_monotonic_ms() * 2654435761u;
     return value;
+}
+
+static void note_moved(struct transfer *t) {
+    t->moved_ms = clock_monotonic_ms();
+    if (!t->first_moved_ms)
+        t->first_moved_ms = t->moved_ms;
+}
+
+/* What the callbacks for data are given or asked for comes in large pieces; this counts each. */
+static int on_progress(
+    void *ctx, curl_off_t n_down_all, curl_off_t n_down, curl_off_t n_up_all, curl_off_t n_up
+) {
+    struct wire *wire = ctx;
+
+    if (n_down + n_up != wire->n_moved)
+        note_moved(wire->transfer);
+    wire->n_moved = n_down + n_up;
+    return 0;
 }
 
 static size_t on_read(char *to, size_t size, size_t n, void *ctx) {
@@ -152,6 +171,7 @@ static size_t on_header(char *data, size_t size, size_t n, void *ctx) {
 
         curl_easy_getinfo(wire->easy, CURLINFO_RESPONSE_CODE, &status);
         t->status = (int)status;
+        note_moved(t);
         http_ack_now(&wire->http->ack);
         return len;
     }
@@ -270,6 +290,9 @@ static int setup_exchange(struct wire *wire, struct transfer *t) {
     curl_easy_setopt(e, CURLOPT_HEADERDATA, wire);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_write);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, wire);
+    curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(e, CURLOPT_XFERINFODATA, wire);
+    curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)t->timeout_ms);
     curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, (long)LOW_SPEED_BYTES);
     curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (long)t->low_speed_s);
@@ -301,6 +324,7 @@ static int http_start(void *ctx, struct transfer *t) {
     wire->transfer = t;
     wire->at_iov = wire->at_byte = 0;
     wire->paused = false;
+    wire->n_moved = 0;
     wire->curl_error[0] = '\0';
     wire->next = http->active;
     http->active = wire;
@@ -368,6 +392,7 @@ static int unpause(struct http *http, int timeout_ms) {
         if (!wire->paused)
             continue;
         any = true;
+        note_moved(wire->transfer); /* it would, but for us */
         if (!wait) {
             wire->paused = false;
             curl_easy_pause(wire->easy, CURLPAUSE_CONT);

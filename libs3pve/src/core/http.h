@@ -58,6 +58,9 @@ struct transfer {
     uint64_t sent, received; /* bytes of bodies */
     unsigned first_byte_ms;
 
+    /* kept up to date while it is polled, by the transport's clock; 0: nothing moved yet */
+    int64_t first_moved_ms, moved_ms;
+
     void *impl; /* the transport's own */
 };
 

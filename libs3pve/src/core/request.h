@@ -81,7 +81,7 @@ struct request {
     void *into; /* borrowed: where a 200/206 body goes, at most range.len bytes */
     int (*sink)(void *ctx, const void *data, size_t len); /* or a function; nonzero stops it */
     void *sink_ctx;
-    struct s3pve_call call; /* deadline, cancellation */
+    struct s3pve_call call; /* time and cancellation; submit fills in the client's timeout */
     void *owner;            /* the caller's own */
 
     /* --- results, valid once request_wait() or request_send() returned it */
@@ -96,7 +96,10 @@ struct request {
     enum request_state state;
     struct request *next, *prev;
     struct exchange *exchange; /* the attempt on the wire, see exchange.h */
-    int64_t deadline_ms, not_before_ms, started_ms;
+    int64_t not_before_ms, started_ms, queued_ms;
+    int64_t deadline_ms; /* the end, whatever moves */
+    int64_t moved_ms;    /* when a byte last moved, or the store answered ... */
+    int64_t patience_ms; /* ... and how long nothing may from then on; see engine_ends_ms() */
     char pinned_etag[S3PVE_ETAG_MAX]; /* while resuming a range */
     char payload_hash[65];            /* hex, or UNSIGNED-PAYLOAD: once for all attempts ... */
     char content_md5[28], crc32c[12]; /* ... and so are these, base64; "" none */

@@ -144,7 +144,9 @@ static bool engine_retry(struct engine *engine, struct request *rq, enum verdict
         rq->exchange->reply.retry_after_ms,
         transport->random(transport->ctx)
     );
-    rq->out_of_time = engine_now(engine) + wait >= rq->deadline_ms;
+    if (rq->exchange->transfer.status)
+        rq->moved_ms += wait; /* as it asked us to: no silence */
+    rq->out_of_time = engine_now(engine) + wait >= engine_ends_ms(rq);
     if (rq->out_of_time)
         return false;
     engine_wait_then_queue(engine, rq, wait, rq->error.message);
@@ -174,6 +176,10 @@ void engine_finish(struct engine *engine, struct transfer *transfer) {
     if (ex->refused)
         judgement = (struct judgement){VERDICT_FAIL, ex->refused, false};
     engine_count(engine, ex, judgement.verdict);
+    if (transfer->status)
+        engine_note_answer(engine, rq);
+    else
+        engine_note_moves(rq);
     requests_remove(&engine->sent, rq);
     take_answer(rq);
     rq->ambiguous = rq->ambiguous || judgement.ambiguous; /* once is enough */
