@@ -24,6 +24,7 @@
 #include "core/http_trust.h"
 #include "core/throttle.h"
 
+#define LOOK_MS 1000          /* how often we ask the kernel what became of what it took */
 #define BUFFER_BYTES KIB(512) /* the defaults, 16 and 64 KiB, cost a system call each */
 
 struct wire {
@@ -34,6 +35,7 @@ struct wire {
     size_t at_iov, at_byte; /* how far the body has been read */
     bool paused;
     curl_off_t n_moved; /* bytes, both ways */
+    int n_unacked;      /* bytes that the kernel has taken and the peer has not */
     char curl_error[CURL_ERROR_SIZE];
     struct wire *next;
 };
@@ -324,7 +326,7 @@ static int http_start(void *ctx, struct transfer *t) {
     wire->transfer = t;
     wire->at_iov = wire->at_byte = 0;
     wire->paused = false;
-    wire->n_moved = 0;
+    wire->n_moved = wire->n_unacked = 0;
     wire->curl_error[0] = '\0';
     wire->next = http->active;
     http->active = wire;
@@ -381,6 +383,20 @@ static struct transfer *finished(struct http *http) {
     return NULL;
 }
 
+/* The kernel takes megabytes at once, and a slow line takes its time for them. */
+static void note_drained(struct wire *wire) {
+    long port = 0;
+    int n_unacked;
+
+    if (clock_monotonic_ms() - wire->transfer->moved_ms < LOOK_MS)
+        return;
+    curl_easy_getinfo(wire->easy, CURLINFO_LOCAL_PORT, &port);
+    n_unacked = http_ack_missing(&wire->http->ack, (unsigned)port);
+    if (n_unacked < wire->n_unacked)
+        note_moved(wire->transfer);
+    wire->n_unacked = n_unacked;
+}
+
 /* Let go on what the throttle held back.  Returns the milliseconds until the next look. */
 static int unpause(struct http *http, int timeout_ms) {
     int64_t now = clock_monotonic_ms();
@@ -389,6 +405,7 @@ static int unpause(struct http *http, int timeout_ms) {
     bool any = false;
 
     for (struct wire *wire = http->active; wire; wire = wire->next) {
+        note_drained(wire);
         if (!wire->paused)
             continue;
         any = true;
@@ -398,6 +415,8 @@ static int unpause(struct http *http, int timeout_ms) {
             curl_easy_pause(wire->easy, CURLPAUSE_CONT);
         }
     }
+    if (http->active && timeout_ms > LOOK_MS)
+        timeout_ms = LOOK_MS;
     return any && (int)wait < timeout_ms ? (int)wait : timeout_ms;
 }
 

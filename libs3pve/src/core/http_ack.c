@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "core/http_ack.h"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -37,4 +39,24 @@ void http_ack_now(const struct http_ack *ack) {
 
     for (unsigned i = 0; i < ack->n_fds; i++)
         setsockopt(ack->fd[i], IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+}
+
+static unsigned local_port(int fd) {
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof(address);
+
+    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+        return 0;
+    if (address.ss_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)&address)->sin6_port);
+    return ntohs(((const struct sockaddr_in *)&address)->sin_port);
+}
+
+int http_ack_missing(const struct http_ack *ack, unsigned port) {
+    int n = 0;
+
+    for (unsigned i = 0; port && i < ack->n_fds; i++)
+        if (local_port(ack->fd[i]) == port)
+            return ioctl(ack->fd[i], SIOCOUTQ, &n) < 0 ? 0 : n;
+    return 0;
 }
