@@ -25,7 +25,6 @@
 #include "core/exchange.h"
 
 #define IDLE_POLL_MS 60000 /* an idle engine thread sleeps until it is woken */
-#define CANCEL_POLL_MS 100 /* how soon a cancel flag is seen */
 
 int64_t engine_now(const struct engine *engine) {
     return engine->client->transport.now_ms(engine->client->transport.ctx);
@@ -169,28 +168,6 @@ static void engine_give_up(struct engine *engine, struct request *rq, enum s3pve
     engine_done(engine, rq);
 }
 
-int64_t engine_ends_ms(const struct request *rq) {
-    int64_t silent = rq->moved_ms + rq->patience_ms;
-
-    return rq->state != REQUEST_QUEUED && silent < rq->deadline_ms ? silent : rq->deadline_ms;
-}
-
-void engine_note_moves(struct request *rq) {
-    struct exchange *ex = rq->exchange;
-
-    if (ex->transfer.moved_ms <= rq->moved_ms)
-        return;
-    if (!ex->moved && ex->transfer.first_moved_ms > rq->moved_ms)
-        rq->patience_ms -= ex->transfer.first_moved_ms - rq->moved_ms;
-    ex->moved = true;
-    rq->moved_ms = ex->transfer.moved_ms;
-}
-
-void engine_note_answer(struct engine *engine, struct request *rq) {
-    rq->moved_ms = engine_now(engine);
-    rq->patience_ms = rq->call.timeout_ms;
-}
-
 bool engine_cancelled(const struct request *rq) {
     return __atomic_load_n(&rq->cancelled, __ATOMIC_RELAXED) ||
            (rq->call.cancel && __atomic_load_n(rq->call.cancel, __ATOMIC_RELAXED));
@@ -212,21 +189,6 @@ static void engine_expire(struct engine *engine, int64_t now) {
     expire_list(engine, &engine->queued, now);
     expire_list(engine, &engine->waiting, now);
     expire_list(engine, &engine->sent, now);
-}
-
-/* When the list must be looked at again, @due at the latest. */
-static int64_t list_due_ms(const struct requests *list, int64_t now, int64_t due) {
-    for (const struct request *rq = list->first; rq; rq = rq->next) {
-        int64_t at = engine_ends_ms(rq);
-
-        if (rq->state == REQUEST_WAITING && rq->not_before_ms < at)
-            at = rq->not_before_ms;
-        if (rq->call.cancel && now + CANCEL_POLL_MS < at)
-            at = now + CANCEL_POLL_MS;
-        if (at < due)
-            due = at;
-    }
-    return due;
 }
 
 /* ------------------------------------------------------------------ start */
@@ -296,9 +258,7 @@ static void engine_step(struct engine *engine, int64_t until_ms) {
     engine_expire(engine, now);
     engine_due(engine, now);
     engine_start(engine, now);
-    until_ms = list_due_ms(&engine->queued, now, until_ms);
-    until_ms = list_due_ms(&engine->waiting, now, until_ms);
-    until_ms = list_due_ms(&engine->sent, now, until_ms);
+    until_ms = engine_due_ms(engine, now, until_ms);
     wait = until_ms > now && !engine->any_done ? until_ms - now : 0;
 
     while ((transfer = poll_unlocked(engine, (int)wait))) {

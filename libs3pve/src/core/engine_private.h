@@ -32,15 +32,19 @@ struct engine {
 
 int64_t engine_now(const struct engine *engine);
 
-/*
- * When its time is up.  What ends a request is silence: `timeout` of it since the store's last
- * answer, all attempts taken together.  Bytes that move are no silence, but what moves in one more
- * attempt does not make good what was lost before; nor do they move for ever: a body has the time
- * that the slowest useful line needs.  Waiting for a place is not the store's silence.
- */
+/* --- engine_time.c */
+
+/* When its time is up, unless something moves before. */
 int64_t engine_ends_ms(const struct request *rq);
+
+/* Take notice of what moved in the attempt on the wire, and of an answer. */
 void engine_note_moves(struct request *rq);
 void engine_note_answer(struct engine *engine, struct request *rq);
+
+/* When the lists must be looked at again, @due at the latest. */
+int64_t engine_due_ms(const struct engine *engine, int64_t now, int64_t due);
+
+/* --- engine.c */
 
 bool engine_cancelled(const struct request *rq);
 void requests_remove(struct requests *list, struct request *rq);

@@ -21,6 +21,7 @@
 #include "core/error.h"
 #include "core/http.h"
 #include "core/http_ack.h"
+#include "core/http_failure.h"
 #include "core/http_trust.h"
 #include "core/throttle.h"
 
@@ -185,31 +186,6 @@ static size_t on_header(char *data, size_t size, size_t n, void *ctx) {
     return header_split(t, line, len) ? 0 : len;
 }
 
-static enum http_failure failure_of(CURLcode code, bool reused, bool answered) {
-    switch (code) {
-    case CURLE_OK: return HTTP_FINE;
-    case CURLE_COULDNT_RESOLVE_PROXY:
-    case CURLE_COULDNT_RESOLVE_HOST: return HTTP_RESOLVE;
-    case CURLE_COULDNT_CONNECT: return HTTP_CONNECT;
-    case CURLE_SSL_CONNECT_ERROR: return HTTP_TLS;
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_ISSUER_ERROR: return HTTP_UNTRUSTED;
-    case CURLE_OPERATION_TIMEDOUT: return HTTP_TIMEOUT;
-    case CURLE_WRITE_ERROR:
-    case CURLE_ABORTED_BY_CALLBACK: return HTTP_STOPPED;
-    case CURLE_OUT_OF_MEMORY: /* libcurl's word for a header beyond its bounds, too */
-        return answered ? HTTP_BROKEN : HTTP_LOCAL;
-    case CURLE_URL_MALFORMAT: return HTTP_LOCAL;
-    case CURLE_UNSUPPORTED_PROTOCOL: /* an answer that is not HTTP; our own URLs were checked */
-    case CURLE_GOT_NOTHING:
-    case CURLE_SEND_ERROR:
-    case CURLE_RECV_ERROR: return reused && !answered ? HTTP_STALE : HTTP_BROKEN;
-    default: return HTTP_BROKEN;
-    }
-}
-
 static void wire_unlink(struct wire **list, struct wire *wire) {
     while (*list && *list != wire)
         list = &(*list)->next;
@@ -220,6 +196,8 @@ static void wire_unlink(struct wire **list, struct wire *wire) {
 static void wire_retire(struct http *http, struct wire *wire) {
     curl_multi_remove_handle(http->multi, wire->easy);
     wire_unlink(&http->active, wire);
+    for (struct curl_slist *line = wire->headers; line; line = line->next)
+        explicit_bzero(line->data, strlen(line->data)); /* tokens and signatures */
     curl_slist_free_all(wire->headers);
     wire->headers = NULL;
     wire->transfer->impl = NULL;
@@ -339,16 +317,6 @@ static int http_start(void *ctx, struct transfer *t) {
     return 0;
 }
 
-/* Of what a proxy says to CONNECT only this tells us something: it is about our password, where any
- * other status would be taken for the store's. */
-static void note_proxy(CURL *easy, struct transfer *t) {
-    long status = 0;
-
-    curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &status);
-    if (!t->status && status == 407)
-        t->status = 407;
-}
-
 static struct transfer *finished(struct http *http) {
     CURLMsg *msg;
     int n_left;
@@ -367,9 +335,9 @@ static struct transfer *finished(struct http *http) {
         t = wire->transfer;
         t->reused = n_connects == 0;
         t->first_byte_ms = (unsigned)(first_us / 1000);
-        t->failure = failure_of(msg->data.result, t->reused, t->status != 0);
+        t->failure = http_failure_of(msg->data.result, t->reused, t->status != 0);
         if (t->failure != HTTP_FINE)
-            note_proxy(msg->easy_handle, t);
+            http_note_proxy(msg->easy_handle, t);
         if (t->failure != HTTP_FINE)
             snprintf(
                 t->detail,

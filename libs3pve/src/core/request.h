@@ -99,7 +99,7 @@ struct request {
     int64_t not_before_ms, started_ms, queued_ms;
     int64_t deadline_ms; /* the end, whatever moves */
     int64_t moved_ms;    /* when a byte last moved, or the store answered ... */
-    int64_t patience_ms; /* ... and how long nothing may from then on; see engine_ends_ms() */
+    int64_t patience_ms; /* ... and how long nothing may from then on; see engine_time.c */
     char pinned_etag[S3PVE_ETAG_MAX]; /* while resuming a range */
     char payload_hash[65];            /* hex, or UNSIGNED-PAYLOAD: once for all attempts ... */
     char content_md5[28], crc32c[12]; /* ... and so are these, base64; "" none */

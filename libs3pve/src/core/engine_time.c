@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * engine_time.c - when a request's time is up
+ *
+ * What ends a request is silence: `timeout` of it since the store's last answer, all attempts taken
+ * together.  Bytes that move are no silence, but what moves in one more attempt does not make good
+ * what was lost before; nor do they move for ever: a body has the time that the slowest useful line
+ * needs.  Waiting for a place is not the store's silence.
+ */
+#include "core/engine_private.h"
+#include "core/exchange.h"
+
+#define CANCEL_POLL_MS 100 /* how soon a cancel flag is seen */
+
+int64_t engine_ends_ms(const struct request *rq) {
+    int64_t silent = rq->moved_ms + rq->patience_ms;
+
+    return rq->state != REQUEST_QUEUED && silent < rq->deadline_ms ? silent : rq->deadline_ms;
+}
+
+void engine_note_moves(struct request *rq) {
+    struct exchange *ex = rq->exchange;
+
+    if (ex->transfer.moved_ms <= rq->moved_ms)
+        return;
+    if (!ex->moved && ex->transfer.first_moved_ms > rq->moved_ms)
+        rq->patience_ms -= ex->transfer.first_moved_ms - rq->moved_ms;
+    ex->moved = true;
+    rq->moved_ms = ex->transfer.moved_ms;
+}
+
+void engine_note_answer(struct engine *engine, struct request *rq) {
+    rq->moved_ms = engine_now(engine);
+    rq->patience_ms = rq->call.timeout_ms;
+}
+
+/* When the list must be looked at again, @due at the latest. */
+static int64_t list_due_ms(const struct requests *list, int64_t now, int64_t due) {
+    for (const struct request *rq = list->first; rq; rq = rq->next) {
+        int64_t at = engine_ends_ms(rq);
+
+        if (rq->state == REQUEST_WAITING && rq->not_before_ms < at)
+            at = rq->not_before_ms;
+        if (rq->call.cancel && now + CANCEL_POLL_MS < at)
+            at = now + CANCEL_POLL_MS;
+        if (at < due)
+            due = at;
+    }
+    return due;
+}
+
+int64_t engine_due_ms(const struct engine *engine, int64_t now, int64_t due) {
+    due = list_due_ms(&engine->queued, now, due);
+    due = list_due_ms(&engine->waiting, now, due);
+    return list_due_ms(&engine->sent, now, due);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/limits.h"
+#include "core/request.h"
+#include "script.h"
+#include "tap.h"
+
+DEFINE_CLEANUP(struct s3pve_client *, s3pve_client_close)
+#define SCRIPT _cleanup_(script_clear) struct script
+#define CLIENT _cleanup_(s3pve_client_closep) struct s3pve_client *
+#define REQUEST _cleanup_(request_clear) struct request
+
+#define SLOW_DOWN                                                                                  \
+    { .status = 503, .body = "<Error><Code>SlowDown</Code><Message>easy</Message></Error>" }
+
+static char part[MIB(16)];
+
+/* Sends a part, and returns how long that took. */
+static int64_t send_part(struct script *s, struct s3pve_client *client, struct s3pve_error *err) {
+    int64_t began = s->now_ms;
+    struct iovec iov;
+    REQUEST rq;
+
+    request_init(&rq, "UploadPart", "PUT", "a", NULL);
+    request_body(&rq, &iov, part, sizeof(part));
+    *err = S3PVE_ERROR_INIT;
+    request_send(client, &rq, err);
+    return s->now_ms - began;
+}
+
+#define PART_MOST (10000 + (int64_t)sizeof(part) / SLOW_LINE_BYTES_MS)
+
+static void serve_again(struct script *s, const struct sent *sent, struct answer *ret_answer) {
+    (void)sent;
+    *ret_answer = *(const struct answer *)s->ctx;
+}
+
+/* Every attempt goes the same way. */
+static const struct {
+    const char *what;
+    struct answer answer;
+    enum s3pve_code code;
+    int64_t least_ms, most_ms;
+} fates[] = {
+    {"refused", {.failure = HTTP_CONNECT}, S3PVE_E_IO, 1000, 10000},
+    {"swallowed, without an answer", {.hang = true, .move_ms = 300}, S3PVE_E_TIMEOUT, 10300, 10300},
+    {"begun again and again by a server that hangs",
+     {.failure = HTTP_TIMEOUT, .take_ms = 3000, .move_ms = 100},
+     S3PVE_E_TIMEOUT,
+     5000,
+     11000},
+    {"lost near its end again and again on a slow line",
+     {.failure = HTTP_BROKEN, .take_ms = 60000, .move_ms = 60000},
+     S3PVE_E_IO,
+     PART_MOST - 60000,
+     PART_MOST},
+    {"moving, but never done",
+     {.hang = true, .move_ms = 3600000},
+     S3PVE_E_TIMEOUT,
+     PART_MOST,
+     PART_MOST},
+    {"stored over a slow line",
+     {.status = 200, .take_ms = 250000, .move_ms = 250000},
+     S3PVE_OK,
+     250000,
+     250000},
+    {"answered late", {.status = 200, .take_ms = 12000, .move_ms = 3000}, S3PVE_OK, 12000, 12000},
+    {"answered too late",
+     {.status = 200, .take_ms = 14000, .move_ms = 3000},
+     S3PVE_E_TIMEOUT,
+     13000,
+     13000},
+    {"told to come back", SLOW_DOWN, S3PVE_E_THROTTLED, 60000, PART_MOST},
+};
+
+static void a_part_has_its_time_as_long_as_something_moves(void) {
+    for (size_t i = 0; i < sizeof(fates) / sizeof(fates[0]); i++) {
+        struct answer answer = fates[i].answer;
+        SCRIPT s = {.serve = serve_again, .ctx = &answer};
+        CLIENT client = script_client(&s, NULL);
+        struct s3pve_error err;
+        int64_t took = send_part(&s, client, &err);
+
+        is_str(
+            s3pve_code_name(err.code),
+            s3pve_code_name(fates[i].code),
+            "a part that is %s",
+            fates[i].what
+        );
+        ok(took >= fates[i].least_ms && took <= fates[i].most_ms,
+           "... after %lld ms",
+           (long long)took);
+    }
+}
+
+static void a_part_lost_late_on_a_slow_line_is_sent_again(void) {
+    SCRIPT s = {ANSWERS(
+        {.failure = HTTP_BROKEN, .take_ms = 100000, .move_ms = 100000},
+        {.status = 200, .take_ms = 120000, .move_ms = 120000}
+    )};
+    CLIENT client = script_client(&s, NULL);
+    struct s3pve_error err;
+
+    send_part(&s, client, &err);
+    is_int(err.code, S3PVE_OK, "what was lost near its end may take as long a second time");
+}
+
+static void waiting_for_a_place_is_not_the_stores_silence(void) {
+    static const struct answer slow = {.status = 200, .take_ms = 60000, .move_ms = 60000};
+    SCRIPT s = {ANSWERS(slow, slow, slow)};
+    CLIENT client = script_client(&s, "connections", "1", NULL);
+    struct request rqs[3], *list[3];
+    struct iovec iov[3];
+
+    for (int i = 0; i < 3; i++) {
+        request_init(&rqs[i], "UploadPart", "PUT", "a", NULL);
+        request_body(&rqs[i], &iov[i], part, sizeof(part));
+        request_submit(client, &rqs[i]);
+        list[i] = &rqs[i];
+    }
+    for (int done; (done = request_wait(client, list, 3, 60000)) >= 0; list[done] = NULL)
+        ;
+    is_int(s.n_active_max, 1, "one at a time");
+    for (int i = 0; i < 3; i++) {
+        is_int(rqs[i].error.code, S3PVE_OK, "... and part %d has waited for the others", i);
+        request_clear(&rqs[i]);
+    }
+}
+
+static void a_request_without_a_body_ends_at_its_timeout(void) {
+    SCRIPT s = {ANSWERS({.hang = true, .move_ms = 3600000})};
+    CLIENT client = script_client(&s, NULL);
+    struct s3pve_error err;
+    REQUEST rq;
+
+    request_init(&rq, "GetObject", "GET", "a", NULL);
+    request_send(client, &rq, &err);
+    is_int(s.now_ms, 10000, "an answer that trickles ends at the timeout");
+}
+
+int main(void) {
+    a_part_has_its_time_as_long_as_something_moves();
+    a_part_lost_late_on_a_slow_line_is_sent_again();
+    waiting_for_a_place_is_not_the_stores_silence();
+    a_request_without_a_body_ends_at_its_timeout();
+    return done_testing();
+}
