@@ -561,7 +561,7 @@ struct s3pve_caps {
     int skew_s;       /* server clock minus ours */
 };
 
-/** s3pve_probe() - find out, with about twenty requests on keys below ".s3pve/probe/" */
+/** s3pve_probe() - find out, with sixteen requests on keys below ".s3pve/probe/" */
 int s3pve_probe(
     struct s3pve_client *client,
     struct s3pve_caps *ret_caps,
