@@ -101,6 +101,20 @@ static void too_large(void) {
     is_int((long long)atomic_load(&fs->spool_bytes), 0, "... nothing stays counted");
 }
 
+/* The cache's folder may go at any time; what is being written may not. */
+static void no_cache(void) {
+    char cache[200], gone[200];
+
+    snprintf(cache, sizeof(cache), "%s/cache", mount_dir);
+    snprintf(gone, sizeof(gone), "%s/gone", mount_dir);
+    rename(cache, gone);
+    mount_open("import/f.raw", O_WRONLY | O_CREAT, &file);
+    is_int(mount_append(file, "x", MIB(20)), 0, "without the cache's folder there is another");
+    is_int(mount_close(file), 0, "... for a file out of order");
+    is_int(mem3_size("import/f.raw"), (long long)MIB(20) + 1, "... and it is published");
+    rename(gone, cache);
+}
+
 /* The node's state has no space for a record: without one, no upload may begin. */
 static void no_record(void) {
     char folder[200];
@@ -127,6 +141,7 @@ int main(void) {
     in_a_full_cache();
     in_a_hole();
     too_large();
+    no_cache();
     no_record();
     rc = mount3_end();
     umount(disk);

@@ -29,18 +29,27 @@ static int open_nameless(const char *folder) {
     return fd;
 }
 
-int spool_open(struct s3pve_files *files, struct spool *ret_spool) {
-    char folder[4000];
+/* Return: a descriptor, or -errno. */
+static int open_below(const char *dir) {
+    char folder[4096];
     int fd;
 
-    snprintf(
-        folder, sizeof(folder), "%s/spool", files->cache_dir ? files->cache_dir : files->state_dir
-    );
+    if (snprintf(folder, sizeof(folder), "%s/spool", dir) >= (int)sizeof(folder))
+        return -ENAMETOOLONG;
     if (mkdir(folder, 0700) < 0 && errno != EEXIST)
         return -errno;
     fd = open_nameless(folder);
+    return fd < 0 ? -errno : fd;
+}
+
+/* The cache is the place for what is large; but it may be missing, or go at any time. */
+int spool_open(struct s3pve_files *files, struct spool *ret_spool) {
+    int fd = files->cache_dir ? open_below(files->cache_dir) : -ENOENT;
+
     if (fd < 0)
-        return -errno;
+        fd = open_below(files->state_dir);
+    if (fd < 0)
+        return fd;
     *ret_spool = (struct spool){.fd = fd};
     return 0;
 }
