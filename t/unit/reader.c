@@ -363,6 +363,43 @@ static void killed_reader(void) {
     s3pve_file_close(file);
 }
 
+struct sharer {
+    pthread_t thread;
+    int cancel;
+    ssize_t n;
+};
+
+static void *share(void *arg) {
+    struct sharer *sharer = arg;
+    char byte;
+
+    s3pve_files_set_cancel(&sharer->cancel);
+    sharer->n = s3pve_file_read(file, &byte, 1, MIB(5));
+    s3pve_files_set_cancel(NULL);
+    return NULL;
+}
+
+/* Who fetches a block for several is killed. */
+static void killed_for_others(void) {
+    struct sharer sharers[3] = {0};
+
+    mem3_put_size("import/shared", MIB(9));
+    s3pve_files_expire(fs);
+    mount_open("import/shared", O_RDONLY, &file);
+    mem3.delay_ms = 1000;
+    for (size_t i = 0; i < 3; i++) {
+        pthread_create(&sharers[i].thread, NULL, share, &sharers[i]);
+        usleep(50000);
+    }
+    __atomic_store_n(&sharers[0].cancel, 1, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < 3; i++)
+        pthread_join(sharers[i].thread, NULL);
+    mem3.delay_ms = 0;
+    is_int(sharers[0].n, -EINTR, "a reader is killed while others wait for the same bytes");
+    ok(sharers[1].n == 1 && sharers[2].n == 1, "... which they fetch themselves");
+    s3pve_file_close(file);
+}
+
 /* The same ETag, and another size: one of the two is wrong, and must not go round for ever. */
 static void another_size(void) {
     struct version version = {.key = "import/sized", .etag = NULL, .size = 3};
@@ -396,6 +433,7 @@ int main(void) {
     early_close();
     dead_store();
     killed_reader();
+    killed_for_others();
     another_size();
     return mount3_end();
 }
