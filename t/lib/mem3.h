@@ -38,6 +38,7 @@ struct s3pve_upload {
     char key[1100], id[40];
     struct buf data;
     bool has_id, completed, closed;
+    unsigned age_s; /* as the store would tell it */
     size_t sealed_len;
 };
 

@@ -136,6 +136,13 @@ const char *s3pve_upload_id(const struct s3pve_upload *upload) {
     return upload->id;
 }
 
+static inline void mem3_abort(struct s3pve_upload *upload) {
+    mem3_forget_upload(upload);
+    mem3.n_aborts++;
+    if (upload->closed)
+        free(upload);
+}
+
 int s3pve_upload_sweep(
     struct s3pve_client *client,
     const char *prefix,
@@ -144,10 +151,19 @@ int s3pve_upload_sweep(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
+    struct s3pve_upload *upload, *next;
+
     if (mem3_enter("sweep", call, err) < 0)
         return -1;
     mem3.counters.n_list++;
     *n_aborted = 0;
+    for (upload = mem3.uploads; upload; upload = next) {
+        next = upload->next;
+        if (strncmp(upload->key, prefix, strlen(prefix)) != 0 || upload->age_s < older_s)
+            continue;
+        mem3_abort(upload);
+        ++*n_aborted;
+    }
     pthread_mutex_unlock(&mem3.lock);
     return 0;
 }
@@ -164,10 +180,7 @@ int s3pve_upload_abort_id(
     mem3.counters.n_delete++;
     for (struct s3pve_upload *upload = mem3.uploads; upload; upload = upload->next) {
         if (strcmp(upload->id, upload_id) == 0 && strcmp(upload->key, key) == 0) {
-            mem3_forget_upload(upload);
-            mem3.n_aborts++;
-            if (upload->closed)
-                free(upload);
+            mem3_abort(upload);
             break;
         }
     }

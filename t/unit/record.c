@@ -40,6 +40,59 @@ static void leave_upload(const char *key, char ret_id[40]) {
     s3pve_upload_close(upload);
 }
 
+/* --- what is on the disk when the power fails: fsync(2) was asked for it */
+
+static struct {
+    unsigned n_files, n_folders;
+    uint64_t n_put; /* requests that change something, by then */
+    bool has_name;  /* when the folder was synced, the record was whole, under its name */
+} synced;
+
+static bool has_record(int folder) {
+    char path[300], name[300];
+    struct dirent *entry;
+    DIR *dir;
+    bool has = false;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", folder);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir))) {
+        snprintf(name, sizeof(name), "%s", entry->d_name);
+        has = has || (name[0] != '.' && !strstr(name, ".new"));
+    }
+    if (dir)
+        closedir(dir);
+    return has;
+}
+
+/* In place of the C library's. */
+int fsync(int fd) {
+    struct stat st;
+
+    fstat(fd, &st);
+    synced.n_files += S_ISREG(st.st_mode);
+    synced.n_folders += S_ISDIR(st.st_mode) && synced.n_files;
+    synced.has_name = S_ISDIR(st.st_mode) && has_record(fd);
+    synced.n_put = mem3.counters.n_put;
+    return 0;
+}
+
+static void on_disk_first(void) {
+    struct s3pve_file *file;
+    uint64_t n = mem3.counters.n_put;
+
+    memset(&synced, 0, sizeof(synced));
+    mount_open("import/power", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(40), KIB(128));
+    ok(mem3.counters.n_put - n >= 3, "an upload is begun, and has two parts at least");
+    is_int(synced.n_files, 1, "its record is synced");
+    is_int(synced.n_folders, 1, "... then its folder");
+    ok(synced.has_name, "... which has it under its name");
+    is_int((long long)(synced.n_put - n), 1, "all that before the first part is sent");
+    mount_close(file);
+    mount_unlink("import/power");
+}
+
 static void a_life(void) {
     struct s3pve_file *file;
     struct record *record;
@@ -78,6 +131,58 @@ static void after_a_crash(void) {
     is_int(s3pve_files_recover(fs, NULL, &err), 0, "the next daemon recovers");
     is_int((int)mem3_n_uploads(), 1, "the one we left is aborted, another's is not");
     is_int(n_files("uploads"), 0, "and no record is left, whatever was in it");
+}
+
+/* The id of an upload that is under way in the store, or NULL. */
+static const char *upload_of(const char *key) {
+    LOCK_SCOPE(&mem3.lock);
+    for (const struct s3pve_upload *upload = mem3.uploads; upload; upload = upload->next) {
+        if (strcmp(upload->key, key) == 0)
+            return upload->id;
+    }
+    return NULL;
+}
+
+/* What has no record may be another node's backup, which goes on for days. */
+static void of_nobody(void) {
+    static const struct {
+        const char *key;
+        unsigned age_s;
+        bool stays;
+        const char *what;
+    } cases[] = {
+        {"dump/vzdump-qemu-2-x.vma.zst", 0, true, "a backup that has just begun"},
+        {"dump/vzdump-qemu-3-x.vma.zst", 86400, true, "... or yesterday"},
+        {"dump/vzdump-qemu-4-x.vma.zst", 7 * 86400 - 60, true, "... or almost a week ago"},
+        {"dump/vzdump-qemu-5-x.vma.zst", 7 * 86400 + 60, false, "older than a week"},
+        {"template/iso/old.iso", 8 * 86400, false, "an image"},
+        {"template/cache/old.tar.zst", 8 * 86400, false, "a template"},
+        {"import/old.ova", 8 * 86400, false, "an import"},
+        {"snippets/old", 8 * 86400, false, "a snippet"},
+        {"images/100/vm-100-disk-0/x", 99 * 86400, true, "a virtual disk"},
+        {"dumpling/x", 99 * 86400, true, "what others have beside our folders"},
+        {"x", 99 * 86400, true, "... or at the top"},
+    };
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    char id[40];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        leave_upload(cases[i].key, id);
+        mem3.uploads->age_s = cases[i].age_s;
+    }
+    is_int(s3pve_files_recover(fs, NULL, &err), 0, "a daemon starts");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ok((upload_of(cases[i].key) != NULL) == cases[i].stays,
+           "%s %s",
+           cases[i].what,
+           cases[i].stays ? "is left alone" : "is aborted");
+    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *left = upload_of(cases[i].key);
+
+        if (left)
+            s3pve_upload_abort_id(mem3_client(), cases[i].key, left, NULL, &err);
+    }
 }
 
 static void *abort_left(void *arg) {
@@ -176,7 +281,9 @@ static void closing(void) {
 int main(void) {
     mount3_begin();
     a_life();
+    on_disk_first();
     after_a_crash();
+    of_nobody();
     two_at_once();
     local_files_of_before();
     during_an_outage();

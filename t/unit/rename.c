@@ -347,6 +347,22 @@ static void during_a_close(void) {
     is_int(mount_size("snippets/slow"), -ENOENT, "nor has the mount");
 }
 
+/* Parts cannot change their key, and no close is to publish under a name that has moved. */
+static void while_it_is_sent(void) {
+    mount_open("import/sent", O_WRONLY | O_CREAT, &file);
+    mount_stream(file, 0, MIB(20), KIB(128));
+    is_int((long long)mem3_n_uploads(), 1, "a file of which parts are sent");
+    is_int(mount_rename("import/sent", "import/moved"), -EBUSY, "... cannot be renamed");
+    is_int(mount_size("import/moved"), -ENOENT, "... the new name is not there");
+    is_int(mount_size("import/sent"), (long)MIB(20), "... the old one is");
+    is_int(mount_append(file, "end", MIB(20)), 0, "it can be written further");
+    is_int(mount_close(file), 0, "... and closed");
+    is_int(mem3_size("import/sent"), (long)MIB(20) + 3, "the store has it under its name");
+    is_int(mount_rename("import/sent", "import/moved"), 0, "which then can be changed");
+    is_int(mem3_size("import/moved"), (long)MIB(20) + 3, "... wholly");
+    ok(mem3_size("import/sent") < 0 && mount3_is_clean(), "... and nothing is left");
+}
+
 /* The same with nobody there: the directory is not kept locked for the writer's deadline. */
 static void while_offline(void) {
     int64_t began_ms;
@@ -379,6 +395,7 @@ int main(void) {
     over_an_object();
     plain_objects();
     during_a_close();
+    while_it_is_sent();
     while_offline();
     directories();
     another_nodes();
