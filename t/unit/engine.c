@@ -146,6 +146,28 @@ static void the_region_is_learned_from_the_refusal(void) {
        "... and signed for");
 }
 
+static void the_region_is_learned_from_the_header_of_a_refused_head(void) {
+    SCRIPT s = {ANSWERS(
+        {.status = 400, .headers = "x-amz-bucket-region: eu-west-3\n"},
+        OK_EMPTY,
+        {.status = 400, .headers = "x-amz-bucket-region: eu-west-3\n"}
+    )};
+    CLIENT client = script_client(&s, NULL);
+    struct s3pve_error err;
+    REQUEST rq;
+
+    request_init(&rq, "HeadObject", "HEAD", "a", NULL);
+    send_one(&s, client, &rq, &err);
+    is_int(err.code, S3PVE_OK, "400 with another region is put right");
+    ok(strstr(sent_header(&s.sent[1], "authorization"), "/eu-west-3/s3/") != NULL,
+       "... and signed for");
+    request_clear(&rq);
+    request_init(&rq, "HeadObject", "HEAD", "a", NULL);
+    send_one(&s, client, &rq, &err);
+    is_int(err.code, S3PVE_E_INVALID, "with the same region it is just that");
+    is_int(s.n_sent, 3, "... and not repeated");
+}
+
 static void a_broken_read_goes_on_where_it_stopped(void) {
     SCRIPT s = {ANSWERS(
         {.status = 206,
@@ -359,6 +381,7 @@ int main(void) {
     a_stale_connection_is_repeated_at_once_and_not_counted();
     a_wrong_clock_is_corrected_once_for_all();
     the_region_is_learned_from_the_refusal();
+    the_region_is_learned_from_the_header_of_a_refused_head();
     a_broken_read_goes_on_where_it_stopped();
     a_wrong_range_is_refused();
     an_error_that_came_with_200_is_an_error();

@@ -206,7 +206,29 @@ static void the_region_is_learned_though_a_head_cannot_say_it(void) {
     script_clear(&s);
 }
 
+static void a_condition_that_is_looked_at_finds_the_region_too(void) {
+    static const struct answer answers[] = {
+        {.status = 400},
+        {.status = 400,
+         .body = "<Error><Code>AuthorizationHeaderMalformed</Code><Region>garage</Region></Error>"},
+        {.status = 200, .body = "<ListBucketResult/>"},
+        {.status = 404},
+        {.status = 200, .headers = "etag: \"e\"\n"},
+    };
+    const struct s3pve_put_options options = {.if_absent = true};
+    struct script s = {.answers = answers, .n_answers = 5};
+    struct s3pve_client *client = script_client(&s, NULL);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    s3pve_object_put(client, "a", "x", 1, &options, NULL, NULL, &err);
+    is_int(err.code, S3PVE_OK, "a first conditional PUT in another region succeeds");
+    is_int(s.n_sent, 5, "... asking no more than it must");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
+    a_condition_that_is_looked_at_finds_the_region_too();
     the_region_is_learned_though_a_head_cannot_say_it();
     a_missing_bucket_is_not_a_missing_object();
     nothing_in_the_options_becomes_another_header();

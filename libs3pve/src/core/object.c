@@ -147,7 +147,7 @@ void object_hide_marker(struct s3pve_info *info, struct object_marker *ret_marke
     info->n_meta = kept;
 }
 
-int object_head(
+static int head_once(
     struct s3pve_client *client,
     const char *key,
     const struct s3pve_call *call,
@@ -174,11 +174,13 @@ int object_head(
 /* What a refused HEAD cannot say, having no body: which region, or that it is the bucket that is
  * missing.  So the bucket is asked for, unless it was seen. */
 static bool is_silent(struct s3pve_client *client, const struct s3pve_error *err) {
-    int status = err->http_status;
     LOCK_SCOPE(&client->lock);
 
-    return !client->bucket_seen && !err->s3_code[0] &&
-           (status == 400 || status == 403 || status == 404 || status == 301);
+    return !client->bucket_seen && !err->s3_code[0];
+}
+
+static bool may_be_the_region(const struct s3pve_error *err) {
+    return err->http_status == 400 || err->http_status == 403 || err->http_status == 301;
 }
 
 static void region_of(struct s3pve_client *client, char region[64]) {
@@ -207,6 +209,28 @@ static bool look_at_bucket(
     return strcmp(before, after) != 0;
 }
 
+int object_head(
+    struct s3pve_client *client,
+    const char *key,
+    const struct s3pve_call *call,
+    struct s3pve_info *ret_info,
+    struct object_marker *ret_marker,
+    struct s3pve_error *err
+) {
+    struct s3pve_error cause = S3PVE_ERROR_INIT;
+    struct span span;
+
+    span_begin(&span, client, call, 0);
+    if (head_once(client, key, span_call(&span), ret_info, ret_marker, &cause) == 0)
+        return 0;
+    if (may_be_the_region(&cause) && is_silent(client, &cause) &&
+        look_at_bucket(client, span_call(&span), &cause))
+        return head_once(client, key, span_call(&span), ret_info, ret_marker, err);
+    if (err)
+        *err = cause;
+    return -1;
+}
+
 _public_ int s3pve_object_head(
     struct s3pve_client *client,
     const char *key,
@@ -220,8 +244,8 @@ _public_ int s3pve_object_head(
         return -1;
     if (object_head(client, key, call, ret_info, NULL, &cause) == 0)
         return 0;
-    if (is_silent(client, &cause) && look_at_bucket(client, call, &cause))
-        return object_head(client, key, call, ret_info, NULL, err);
+    if (cause.http_status == 404 && is_silent(client, &cause))
+        look_at_bucket(client, call, &cause);
     if (err)
         *err = cause;
     return -1;
