@@ -173,6 +173,112 @@ static void keys_are_renewed_before_they_expire(void) {
     script_clear(&s);
 }
 
+static struct s3pve_config *file_config(const char *path) {
+    const char *const options[][2] = {
+        {"endpoint", "http://s3.test"},
+        {"bucket", "bucket"},
+        {"region", "r1"},
+        {"credentials", "file"},
+        {"credentials-file", path}};
+    struct s3pve_config *config = s3pve_config_new();
+
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        s3pve_config_set(config, options[i][0], options[i][1], NULL);
+    return config;
+}
+
+static void renewal_follows_the_configuration(void) {
+    char path[] = "/tmp/s3pve-client.XXXXXX";
+    struct script s = {.serve = serve_fine};
+    struct s3pve_client *client = script_client(&s, NULL);
+    struct s3pve_config *config = file_config(path);
+
+    close(mkstemp(path));
+    s3pve_config_set(config, "credentials-file", path, NULL);
+    write_keys(path, "FIRST");
+    is_int(s3pve_client_reconfigure(client, config, NULL), 0, "keys are to come from a file now");
+    is_str(key_sent(&s, client), "FIRST", "... and do");
+    write_keys(path, "SECOND");
+    client->creds.expires_s = s.wall_s + 100;
+    is_str(key_sent(&s, client), "SECOND", "... also when they are renewed");
+    s3pve_config_free(config);
+    unlink(path);
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
+/* Everything but SECOND's requests is refused. */
+static void serve_second(struct script *s, const struct sent *sent, struct answer *ret_answer) {
+    const char *header = sent_header(sent, "authorization");
+
+    if (strstr(header, "Credential=SECOND/"))
+        *ret_answer = (struct answer){.status = 200};
+    else
+        *ret_answer =
+            (struct answer){.status = 400, .body = "<Error><Code>ExpiredToken</Code></Error>"};
+}
+
+struct loads {
+    struct s3pve_client *client;
+    unsigned n_failed, n_locked;
+};
+
+static void count_loads(void *ctx, const struct s3pve_log_record *record) {
+    struct loads *loads = ctx;
+
+    if (strcmp(record->operation, "credentials") != 0)
+        return;
+    loads->n_failed++;
+    if (pthread_mutex_trylock(&loads->client->engine->lock) == 0)
+        pthread_mutex_unlock(&loads->client->engine->lock);
+    else
+        loads->n_locked++;
+}
+
+static int codes_of_two(struct s3pve_client *client) {
+    struct request rqs[2];
+    int n_fine = 0;
+
+    for (int i = 0; i < 2; i++) {
+        request_init(&rqs[i], "GetObject", "GET", "a", NULL);
+        request_submit(client, &rqs[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        while (request_wait(client, (struct request *[]){&rqs[i]}, 1, 1000) < 0)
+            ;
+        n_fine += rqs[i].error.code == S3PVE_OK;
+        request_clear(&rqs[i]);
+    }
+    return n_fine;
+}
+
+static void expired_keys_are_fetched_again_once_for_all(void) {
+    char path[] = "/tmp/s3pve-client.XXXXXX";
+    struct script s = {.serve = serve_second};
+    struct loads loads = {0};
+    struct s3pve_client *client = script_client_log(&s, count_loads, &loads);
+    struct s3pve_config *config;
+
+    loads.client = client;
+    close(mkstemp(path));
+    write_keys(path, "FIRST");
+    config = file_config(path);
+    s3pve_client_reconfigure(client, config, NULL);
+    unlink(path);
+    is_int(codes_of_two(client), 0, "keys that expired and cannot be had again are refused");
+    is_int(loads.n_failed, 1, "... after one attempt for all requests");
+    is_int(loads.n_locked, 0, "... in which nobody else had to wait");
+
+    s.wall_s += 60;
+    write_keys(path, "SECOND");
+    is_int(codes_of_two(client), 2, "those that can be had are used");
+    is_int(client->creds_serial, 2, "... and fetched once");
+    s3pve_config_free(config);
+    unlink(path);
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 /* ---------------------------------------------------------------- log */
 
 static bool is_line(const char *text) {
@@ -215,6 +321,8 @@ int main(void) {
     no_lock_is_held_while_bytes_move();
     nothing_from_outside_breaks_the_log();
     keys_are_renewed_before_they_expire();
+    renewal_follows_the_configuration();
+    expired_keys_are_fetched_again_once_for_all();
     a_forked_child_is_refused_whatever_its_parent_was_doing();
     return done_testing();
 }

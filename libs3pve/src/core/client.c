@@ -38,6 +38,7 @@ int client_open_with(
         return error_set(err, S3PVE_E_NOMEM, "client");
     }
 
+    pthread_mutex_init(&client->renewing, NULL);
     pthread_mutex_init(&client->lock, NULL);
     client->pid = getpid();
     client->log = log;
@@ -80,6 +81,7 @@ _public_ struct s3pve_client *s3pve_client_close(struct s3pve_client *client) {
     sigv4_key_wipe(&client->signing_key);
     creds_clear(&client->creds);
     config_clear(&client->config);
+    pthread_mutex_destroy(&client->renewing);
     pthread_mutex_destroy(&client->lock);
     free(client);
     return NULL;
@@ -110,37 +112,80 @@ static int check_same(const struct config *old, const struct config *new, struct
     return 0;
 }
 
-void client_set_creds(struct s3pve_client *client, const struct creds *creds) {
+/* From now on these; they are taken over. */
+static void set_creds(struct s3pve_client *client, const struct creds *creds) {
     LOCK_SCOPE(&client->lock);
 
     creds_clear(&client->creds);
     client->creds = *creds;
+    client->creds_serial++;
     sigv4_key_wipe(&client->signing_key);
 }
 
-/* Are they about to end?  One thread is told so; the others go on with what there is. */
-static bool creds_end_soon(struct s3pve_client *client) {
+/* May they be fetched now?  Where that fails, not again for a while. */
+static bool claim_renewal(struct s3pve_client *client, bool expired) {
     int64_t now_s = client->transport.wall_s(client->transport.ctx);
     LOCK_SCOPE(&client->lock);
+    bool soon;
 
     now_s += client->skew_s;
-    if (!client->creds.expires_s || now_s + CREDS_EARLY_S < client->creds.expires_s ||
-        now_s < client->creds_after_s)
+    soon = client->creds.expires_s && now_s + CREDS_EARLY_S >= client->creds.expires_s;
+    if ((!soon && !expired) || now_s < client->creds_after_s)
         return false;
     client->creds_after_s = now_s + CREDS_AGAIN_S;
     return true;
 }
 
-void client_renew_creds(struct s3pve_client *client) {
+/* With `renewing`. */
+static bool fetch_creds(struct s3pve_client *client) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct creds fresh;
 
-    if (!creds_end_soon(client))
-        return;
-    if (creds_load(&client->config, &fresh, &err) < 0)
+    if (creds_load(&client->config, &fresh, &err) < 0) {
         client_log(client, S3PVE_LOG_WARNING, "credentials", NULL, "%s", err.message);
-    else
-        client_set_creds(client, &fresh);
+        return false;
+    }
+    set_creds(client, &fresh);
+    return true;
+}
+
+/* Those whom it does not fall to go on with what there is. */
+void client_renew_creds(struct s3pve_client *client) {
+    if (!claim_renewal(client, false))
+        return;
+    LOCK_SCOPE(&client->renewing);
+
+    fetch_creds(client);
+}
+
+static unsigned serial_of(struct s3pve_client *client) {
+    LOCK_SCOPE(&client->lock);
+
+    return client->creds_serial;
+}
+
+bool client_refresh_creds(struct s3pve_client *client, unsigned creds_serial) {
+    LOCK_SCOPE(&client->renewing);
+
+    if (serial_of(client) != creds_serial)
+        return true;
+    return claim_renewal(client, true) && fetch_creds(client);
+}
+
+static void swap_text(char **a, char **b) {
+    char *text = *a;
+
+    *a = *b;
+    *b = text;
+}
+
+/* With `renewing`: later keys come from where these did. */
+static void take_source(struct config *to, struct config *from) {
+    to->credentials = from->credentials;
+    swap_text(&to->credentials_file, &from->credentials_file);
+    swap_text(&to->access_key, &from->access_key);
+    swap_text(&to->secret_key, &from->secret_key);
+    swap_text(&to->session_token, &from->session_token);
 }
 
 _public_ int s3pve_client_reconfigure(
@@ -149,11 +194,15 @@ _public_ int s3pve_client_reconfigure(
     _cleanup_(config_clear) struct config fresh = {0};
     struct creds creds = {0};
 
+    if (client->pid != getpid()) /* a lock may be held for ever, see engine.c */
+        return error_set(err, S3PVE_E_INVALID, "reconfigure: used after fork()");
+    LOCK_SCOPE(&client->renewing);
     if (config_resolve(config, &fresh, err) < 0 || check_same(&client->config, &fresh, err) < 0 ||
         creds_load(&fresh, &creds, err) < 0)
         return -1;
 
-    client_set_creds(client, &creds);
+    set_creds(client, &creds);
+    take_source(&client->config, &fresh);
     engine_limit(client->engine, fresh.upload_limit, fresh.download_limit);
     return 0;
 }

@@ -2,7 +2,8 @@
 /*
  * client.h - one bucket of one store, as the rest of the library sees it
  *
- * Locks: `lock` guards what stands below it and is never held across the network.
+ * Locks: `lock` guards what stands below it and is never held across the network.  `renewing` is
+ * held while new keys are fetched, and taken before any other.
  */
 #ifndef CORE_CLIENT_H
 #define CORE_CLIENT_H
@@ -20,7 +21,7 @@
 struct engine;
 
 struct s3pve_client {
-    struct config config; /* endpoint, bucket and prefix never change */
+    struct config config; /* nothing changes but where the keys are from, under `renewing` */
     s3pve_log_fn log;
     void *log_ctx;
     pid_t pid;                  /* of the process that opened it */
@@ -29,8 +30,11 @@ struct s3pve_client {
     atomic_ullong part_memory;  /* bytes of part buffers in use, see upload.c */
     atomic_bool list_v1;        /* the server has no ListObjectsV2 */
 
+    pthread_mutex_t renewing;
+
     pthread_mutex_t lock; /* guards everything below */
     struct creds creds;
+    unsigned creds_serial; /* grows with each new ones */
     int64_t creds_after_s; /* no further try to renew them before this time */
     char region[64];       /* what we sign for; "" until known */
     int64_t skew_s;        /* server's clock minus ours */
@@ -60,8 +64,8 @@ const char *client_relative_key(const struct s3pve_client *client, const char *f
 /* Temporary keys that end soon are replaced, as well as can be.  May block like creds_load(). */
 void client_renew_creds(struct s3pve_client *client);
 
-/* From now on these; they are taken over. */
-void client_set_creds(struct s3pve_client *client, const struct creds *creds);
+/* The store calls those keys expired.  Return: true when there are others now.  May block, too. */
+bool client_refresh_creds(struct s3pve_client *client, unsigned creds_serial);
 
 /* One event to the log, unless nobody listens. */
 void client_log(

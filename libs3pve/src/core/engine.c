@@ -10,7 +10,7 @@
  *
  * One thread at a time drives (moves the lists and polls the transport): the engine's own, or any
  * that waits.  `lock` guards the lists and every request's state and is not held while polling.
- * Lock order: engine->lock, then client->lock.
+ * Lock order: client->renewing, engine->lock, client->lock.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -238,6 +238,7 @@ static int exchange_sign(struct exchange *ex) {
         .service = "s3",
     };
 
+    ex->creds_serial = client->creds_serial;
     ex->corrected_s = client->skew_s;
     ex->signed_s = client->transport.wall_s(client->transport.ctx) + ex->corrected_s;
     scope.time_s = ex->signed_s;

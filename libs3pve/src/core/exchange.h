@@ -26,10 +26,11 @@ struct exchange {
     struct reply reply;
     struct buf body;
     unsigned n_reply_headers;
-    int64_t signed_s;    /* what our corrected clock said ... */
-    int64_t corrected_s; /* ... and by how much it was corrected */
-    int64_t skew_s;      /* the server's clock minus ours, uncorrected, when its Date arrived */
-    bool moved;          /* a byte, in this attempt */
+    unsigned creds_serial; /* of the keys it was signed with */
+    int64_t signed_s;      /* what our corrected clock said ... */
+    int64_t corrected_s;   /* ... and by how much it was corrected */
+    int64_t skew_s;        /* the server's clock minus ours, uncorrected, when its Date arrived */
+    bool moved;            /* a byte, in this attempt */
     bool started_body, enough;
     enum s3pve_code refused; /* why we stopped reading, or S3PVE_OK */
     char why[160];

@@ -63,11 +63,20 @@ static void engine_count(struct engine *engine, const struct exchange *ex, enum 
         client->skew_s = ex->skew_s;
 }
 
+/* That may take seconds: others may submit and cancel meanwhile. */
+static bool refresh_unlocked(struct engine *engine, unsigned creds_serial) {
+    bool fresh;
+
+    pthread_mutex_unlock(&engine->lock);
+    fresh = client_refresh_creds(engine->client, creds_serial);
+    pthread_mutex_lock(&engine->lock);
+    return fresh;
+}
+
 /* One corrective step each, once a request.  Returns false when there is nothing to correct. */
 static bool engine_correct(struct engine *engine, struct request *rq, enum verdict verdict) {
     struct s3pve_client *client = engine->client;
     const struct exchange *ex = rq->exchange;
-    struct creds fresh;
 
     switch (verdict) {
     case VERDICT_CLOCK: {
@@ -85,12 +94,9 @@ static bool engine_correct(struct engine *engine, struct request *rq, enum verdi
         memcpy(client->region, ex->reply.region, sizeof(client->region));
         return rq->corrected_region = true;
     }
-    case VERDICT_REFRESH: {
-        if (rq->refreshed_creds || creds_load(&client->config, &fresh, NULL) < 0)
-            return false;
-        client_set_creds(client, &fresh);
-        return rq->refreshed_creds = true;
-    }
+    case VERDICT_REFRESH:
+        return !rq->refreshed_creds &&
+               (rq->refreshed_creds = refresh_unlocked(engine, ex->creds_serial));
     case VERDICT_DIGEST: return !rq->retried_digest && (rq->retried_digest = true);
     default: return false;
     }
@@ -133,7 +139,7 @@ static bool engine_retry(struct engine *engine, struct request *rq, enum verdict
     if (verdict != VERDICT_RETRY && verdict != VERDICT_THROTTLED && verdict != VERDICT_NOW)
         return false;
     if (engine->budget < cost) {
-        error_wrap(&rq->error, "too many retries everywhere");
+        error_wrap(&rq->error, "not tried again, as most requests to this store fail");
         return false;
     }
 
