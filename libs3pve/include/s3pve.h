@@ -354,7 +354,8 @@ int s3pve_object_set_tags(
     struct s3pve_error *err
 );
 
-/** s3pve_object_presign() - a URL that GETs the object for @lifetime_s (1..604800); free() it */
+/** s3pve_object_presign() - a URL that GETs the object for @lifetime_s (1..604800); free() it. Asks
+ *  the store only (5 s at most) where the region was neither named nor used yet. */
 int s3pve_object_presign(
     struct s3pve_client *client,
     const char *key,

@@ -44,8 +44,37 @@ static void a_url_lives_a_second_to_a_week(void) {
     script_clear(&s);
 }
 
+static void a_guessed_region_is_asked_for(void) {
+    static const struct answer answers[] = {
+        {.status = 400,
+         .body = "<Error><Code>AuthorizationHeaderMalformed</Code><Region>garage</Region></Error>"},
+        {.status = 200, .body = "<ListBucketResult/>"}};
+    struct script s = {.answers = answers, .n_answers = 2};
+    struct s3pve_client *client = script_client(&s, "region", "", NULL);
+    char *url = NULL;
+
+    is_int(s3pve_object_presign(client, "a", 60, &url, NULL), 0, "a URL is made without a region");
+    ok(strstr(url, "%2Fgarage%2Fs3") != NULL, "... and signed for that of the bucket");
+    free(url);
+    s3pve_object_presign(client, "b", 60, &url, NULL);
+    is_int(s.n_sent, 2, "... which is asked for once");
+    free(url);
+    s3pve_client_close(client);
+
+    s = (struct script){.wall_s = 1700000000};
+    client = script_client(&s, "region", "", NULL);
+    is_int(
+        s3pve_object_presign(client, "a", 60, &url, NULL), 0, "a store that is away is no reason"
+    );
+    ok(s.now_ms <= 5000, "... nor waited for long");
+    free(url);
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
     a_url_is_signed_for_the_corrected_clock();
     a_url_lives_a_second_to_a_week();
+    a_guessed_region_is_asked_for();
     return done_testing();
 }

@@ -31,8 +31,9 @@ struct config {
     char *base_url;  /* "https://host[:port]" + "/bucket" for path addressing */
     char *base_path; /* encoded path part of base_url: "/bucket", or "" */
     char *bucket;
-    char *prefix; /* "" or ending in '/' */
-    char *region; /* "" when it must be discovered */
+    char *prefix;      /* "" or ending in '/' */
+    char *region;      /* "" when it must be discovered */
+    bool region_named; /* by the user */
     bool virtual_addressing;
     const struct s3pve_provider *provider;
 

@@ -249,6 +249,7 @@ static int resolve_texts(const struct s3pve_config *settings, struct config *con
             return -1;
     }
     config->region = strdup(settings->region);
+    config->region_named = *config_value(settings, OPTION_REGION);
     config->fingerprint = plain_fingerprint(config_value(settings, OPTION_FINGERPRINT));
     return config->region && config->fingerprint ? 0 : -1;
 }
