@@ -3,7 +3,9 @@
 # sees that in storage.cfg, twice, and leaves.
 use v5.36;
 
+use Fcntl qw(O_NONBLOCK O_WRONLY);
 use FindBin qw($RealBin);
+use POSIX qw(mkfifo);
 use Sys::Hostname qw(hostname);
 use Test::More;
 use Time::HiRes qw(sleep);
@@ -69,5 +71,36 @@ ok(wait_until(5, sub { $daemon->output() =~ m/staying for now/ }), 'a mount in u
 ok($daemon->alive(), '... the daemon stays');
 chdir('/');
 is($daemon->wait_end(10), 0, '... until it is not in use');
+
+# --- a fifo as storage.cfg: every look is one that we have answered
+
+my $looks = S3PVE::Test::Daemon->new(undef, 'bucket', args => ['--watch-interval', 0.2]);
+my $cfg = "$looks->{dir}/storage.cfg";
+my $wanted = "s3: store1\n\ts3-bucket bucket\n";
+
+my sub new_fifo () {
+    mkfifo("$cfg.new", 0600) or die "mkfifo: $!\n";
+    rename("$cfg.new", $cfg) or die "$cfg: $!\n";
+    return;
+}
+
+# Be what the next look sees; false when nobody looks any more.
+my sub look ($text) {
+    my $fh;
+    wait_until(5, sub { sysopen($fh, $cfg, O_WRONLY | O_NONBLOCK) }) or return 0;
+    new_fifo();
+    syswrite($fh, $text);
+    return close($fh);
+}
+
+new_fifo();
+ok($looks->start(), 'another daemon is there') or diag($looks->output());
+for my $text ($others, $wanted, $others, "$wanted\tdisable\n", $wanted) {
+    ok(look($text), 'it looks again and again');
+}
+unlike($looks->output(), qr/leaving/, 'one look that does not find the storage is not believed');
+ok(look($others), 'one more');
+ok(look($others), '... and the next says the same');
+is($looks->wait_end(10), 0, 'two looks are') or diag($looks->output());
 
 done_testing();
