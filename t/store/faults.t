@@ -116,6 +116,12 @@ for my $operation (@$operations) {
     outcome('no answer ever', $operation, $FAILED, { do => 'hang', times => 0 }, '--timeout', 2);
 }
 
+# --- a limit: the parts take turns, and the last, which is the smallest, is there first
+begin();
+is((run(@put_big, '--upload-limit', 6))[0], $OK, 'a limited upload');
+my %done = map { $_->{length} => $_->{done} } $fake->log('UploadPart');
+cmp_ok($done{ 2 << 20 }, '<', $done{ 5 << 20 }, '... holds up no part for the sake of another');
+
 # --- answers that lie
 my ($put, undef, $part, $complete, $get, $list, undef, $copy) = @$operations;
 for my $operation ($complete, $copy) {

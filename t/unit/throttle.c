@@ -130,6 +130,30 @@ static void changes(void) {
     is_int(throttle_wait_ms(&t, START), 0, "... that nobody meets");
 }
 
+static void those_who_wait_take_turns(void) {
+    struct throttle t = {0};
+    struct throttle_place a = {0}, b = {0}, c = {0};
+
+    throttle_set(&t, 1000, 0);
+    throttle_take(&t, 250, 0);
+    is_int(throttle_next_ms(&t, 0, 500), 500, "while nobody waits there is no turn to wait for");
+    throttle_wait(&t, &a);
+    throttle_wait(&t, &b);
+    throttle_wait(&t, &c);
+    ok(!throttle_next(&t, 0), "nor one while nothing may go");
+    is_int(throttle_next_ms(&t, 0, 500), 10, "... but soon");
+    throttle_leave(&b);
+    throttle_leave(&b);
+    ok(throttle_next(&t, 10) == &a, "who came first goes first");
+    throttle_take(&t, 1000, 10);
+    throttle_wait(&t, &a);
+    ok(!throttle_next(&t, 11), "he took it all");
+    ok(throttle_next(&t, 20) == &c, "... and is behind the others then");
+    ok(throttle_next(&t, 20) == &a, "... of whom some may have left");
+    ok(!throttle_next(&t, 20), "that was all");
+    ok(!a.throttle && !b.throttle && !c.throttle, "... and nobody waits");
+}
+
 int main(void) {
     no_limit();
     bursts();
@@ -139,5 +163,6 @@ int main(void) {
     impatience();
     clocks();
     changes();
+    those_who_wait_take_turns();
     return done_testing();
 }

@@ -33,10 +33,10 @@ struct wire {
     struct transfer *transfer; /* NULL: in the pool of idle handles */
     CURL *easy;
     struct curl_slist *headers;
-    size_t at_iov, at_byte; /* how far the body has been read */
-    bool paused;
-    curl_off_t n_moved; /* bytes, both ways */
-    int n_unacked;      /* bytes that the kernel has taken and the peer has not */
+    size_t at_iov, at_byte;      /* how far the body has been read */
+    struct throttle_place place; /* where a limit holds it up */
+    curl_off_t n_moved;          /* bytes, both ways */
+    int n_unacked;               /* bytes that the kernel has taken and the peer has not */
     char curl_error[CURL_ERROR_SIZE];
     struct wire *next;
 };
@@ -99,7 +99,7 @@ static size_t on_read(char *to, size_t size, size_t n, void *ctx) {
     room = room < left_in_body ? room : left_in_body;
     room = throttle_take(&wire->http->up, room, clock_monotonic_ms());
     if (!room && left_in_body) {
-        wire->paused = true;
+        throttle_wait(&wire->http->up, &wire->place);
         return CURL_READFUNC_PAUSE;
     }
 
@@ -139,7 +139,7 @@ static size_t on_write(char *data, size_t size, size_t n, void *ctx) {
     size_t len = size * n;
 
     if (throttle_wait_ms(&wire->http->down, clock_monotonic_ms())) {
-        wire->paused = true;
+        throttle_wait(&wire->http->down, &wire->place);
         return CURL_WRITEFUNC_PAUSE; /* the same bytes come again */
     }
     throttle_spend(&wire->http->down, len, clock_monotonic_ms());
@@ -195,6 +195,7 @@ static void wire_unlink(struct wire **list, struct wire *wire) {
 
 static void wire_retire(struct http *http, struct wire *wire) {
     curl_multi_remove_handle(http->multi, wire->easy);
+    throttle_leave(&wire->place);
     wire_unlink(&http->active, wire);
     for (struct curl_slist *line = wire->headers; line; line = line->next)
         explicit_bzero(line->data, strlen(line->data)); /* tokens and signatures */
@@ -218,6 +219,7 @@ static struct wire *wire_new(struct http *http) {
     if (!wire)
         return NULL;
     wire->http = http;
+    wire->place.owner = wire;
     wire->easy = curl_easy_init();
     if (!wire->easy) {
         free(wire);
@@ -303,7 +305,6 @@ static int http_start(void *ctx, struct transfer *t) {
 
     wire->transfer = t;
     wire->at_iov = wire->at_byte = 0;
-    wire->paused = false;
     wire->n_moved = wire->n_unacked = 0;
     wire->curl_error[0] = '\0';
     wire->next = http->active;
@@ -365,47 +366,49 @@ static void note_drained(struct wire *wire) {
     wire->n_unacked = n_unacked;
 }
 
-/* Let go on what the throttle held back.  Returns the milliseconds until the next look. */
-static int unpause(struct http *http, int timeout_ms) {
-    int64_t now = clock_monotonic_ms();
-    unsigned up = throttle_wait_ms(&http->up, now), down = throttle_wait_ms(&http->down, now);
-    unsigned wait = up > down ? up : down;
-    bool any = false;
+static void release(struct http *http, struct throttle *throttle) {
+    struct throttle_place *place = throttle_next(throttle, clock_monotonic_ms());
+    struct wire *wire = place ? place->owner : NULL;
+
+    if (wire)
+        curl_easy_pause(wire->easy, CURLPAUSE_CONT);
+}
+
+static struct transfer *move(struct http *http) {
+    int n_running;
 
     for (struct wire *wire = http->active; wire; wire = wire->next) {
         note_drained(wire);
-        if (!wire->paused)
-            continue;
-        any = true;
-        note_moved(wire->transfer); /* it would, but for us */
-        if (!wait) {
-            wire->paused = false;
-            curl_easy_pause(wire->easy, CURLPAUSE_CONT);
-        }
+        if (wire->place.throttle)
+            note_moved(wire->transfer); /* it would, but for us */
     }
+    release(http, &http->up);
+    release(http, &http->down);
+    curl_multi_perform(http->multi, &n_running);
+    return finished(http);
+}
+
+static int next_look_ms(struct http *http, int timeout_ms) {
+    int64_t now = clock_monotonic_ms();
+
     if (http->active && timeout_ms > LOOK_MS)
         timeout_ms = LOOK_MS;
-    return any && (int)wait < timeout_ms ? (int)wait : timeout_ms;
+    timeout_ms = throttle_next_ms(&http->up, now, timeout_ms);
+    return throttle_next_ms(&http->down, now, timeout_ms);
 }
 
 static struct transfer *http_poll(void *ctx, int timeout_ms) {
     struct http *http = ctx;
     struct transfer *t = finished(http);
-    int n_running, n_ready;
+    int n_ready;
 
-    if (t)
-        return t;
-
-    timeout_ms = unpause(http, timeout_ms);
-    curl_multi_perform(http->multi, &n_running);
-    t = finished(http);
+    if (!t)
+        t = move(http);
     if (t || timeout_ms == 0)
         return t;
 
-    curl_multi_poll(http->multi, NULL, 0, timeout_ms, &n_ready);
-    unpause(http, 0);
-    curl_multi_perform(http->multi, &n_running);
-    return finished(http);
+    curl_multi_poll(http->multi, NULL, 0, next_look_ms(http, timeout_ms), &n_ready);
+    return move(http);
 }
 
 static void http_cancel(void *ctx, struct transfer *t) {

@@ -10,6 +10,8 @@
  */
 #include "core/throttle.h"
 
+#include <stdbool.h>
+
 #define BURSTS_PER_S 4       /* an idle limit may let 250 ms worth through at once */
 #define QUANTA_PER_S 100     /* less than 10 ms worth is not worth a system call ... */
 #define QUANTUM_MAX 65536    /* ... but this is, at any rate */
@@ -108,4 +110,41 @@ unsigned throttle_wait_ms(struct throttle *throttle, int64_t now_ms) {
         return WAIT_MAX_MS;
     return (unsigned
     )((missing * 1000 - throttle->fraction + rate_of(throttle) - 1) / rate_of(throttle));
+}
+
+void throttle_wait(struct throttle *throttle, struct throttle_place *place) {
+    struct throttle_place **end = &throttle->first;
+
+    throttle_leave(place);
+    while (*end)
+        end = &(*end)->next;
+    *end = place;
+    place->throttle = throttle;
+    place->next = NULL;
+}
+
+void throttle_leave(struct throttle_place *place) {
+    struct throttle_place **at;
+
+    if (!place->throttle)
+        return;
+    for (at = &place->throttle->first; *at != place; at = &(*at)->next)
+        ;
+    *at = place->next;
+    place->throttle = NULL;
+}
+
+struct throttle_place *throttle_next(struct throttle *throttle, int64_t now_ms) {
+    struct throttle_place *place = throttle->first;
+
+    if (!place || throttle_wait_ms(throttle, now_ms))
+        return NULL;
+    throttle_leave(place);
+    return place;
+}
+
+int throttle_next_ms(struct throttle *throttle, int64_t now_ms, int most_ms) {
+    const unsigned wait_ms = throttle->first ? throttle_wait_ms(throttle, now_ms) : WAIT_MAX_MS;
+
+    return (int)wait_ms < most_ms ? (int)wait_ms : most_ms;
 }

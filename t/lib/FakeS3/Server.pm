@@ -226,6 +226,7 @@ sub answer ($self, $c, $req, $answer) {
         $req->{entry}->{status} = $answer->{status} // 200;
         $req->{entry}->{code} = $answer->{code} // '';
         $req->{entry}->{bytes} = length($body);
+        $req->{entry}->{done} = time();
     }
     my $do = $rule ? $rule->{do} : '';
     if ($do eq 'truncate' || $do eq 'cut' || $do eq 'stall') {
