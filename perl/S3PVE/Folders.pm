@@ -7,6 +7,7 @@ package S3PVE::Folders;
 use v5.36;
 
 use File::Path ();
+use POSIX qw(ENOENT);
 
 use PVE::Tools;
 
@@ -59,6 +60,20 @@ sub make_subdirs ($class, $storeid, $scfg, $timeout) {
     die "storage '$storeid': cannot create content directories - $made\n" if $made ne 'ok';
 
     return;
+}
+
+# Die unless it can be read to its end: only then is a name that does not come one that is not there.
+# What has once been listed the daemon knows, so whoever reads it next gets all of it too.
+sub check_listing ($scfg, $dir) {
+    die "cannot list '$dir' - it is not mounted\n" if !S3PVE::Daemon::is_mounted($scfg->{path});
+
+    if (opendir(my $dh, $dir)) {
+        do { $! = 0 } while defined(readdir($dh)); ## no critic (RequireLocalizedPunctuationVars)
+        return if $! == 0;
+    } elsif ($! == ENOENT) {
+        return;
+    }
+    die "cannot list '$dir' - $!\n";
 }
 
 # The daemon would go without a cache, or fill the disk where another should have been mounted.

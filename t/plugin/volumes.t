@@ -166,6 +166,13 @@ ok(-d "$mnt/dump", 'its directory is not');
     is($class->free_image('a', $scfg, $backup, undef, 'raw'), undef, 'removing it again');
     is("@warnings", "'$archive' does not exist\n", 'only warns');
 }
+mkdir "$mnt/snippets/dir";
+is(
+    error_of(sub { $class->free_image('a', $scfg, 'snippets/dir', undef, 'raw') }),
+    "cannot remove '$mnt/snippets/dir' - Is a directory\n",
+    'what cannot be removed is an error'
+);
+ok(-d "$mnt/snippets/dir", 'and stays');
 is_deeply(
     $class->get_import_metadata($scfg, 'import/x.ova', 'a'),
     { source => 'import/x.ova' }, 'an OVA is looked into as in a directory'
@@ -264,5 +271,10 @@ is(
 behave();
 is(error_of(sub { $class->deactivate_storage('a', $scfg, {}) }), '', 'one that is not, is');
 ok(!S3PVE::Daemon::is_mounted($mnt), 'and unmounted');
+is(
+    error_of(sub { $class->list_volumes('a', $scfg, undef, ['snippets']) }),
+    "cannot list '$mnt/snippets' - it is not mounted\n",
+    'what lies below its mount point then is not listed'
+);
 
 done_testing();

@@ -275,10 +275,7 @@ sub list_images {
 sub list_volumes {
     my ($class, $storeid, $scfg, $vmid, $content_types) = @_;
 
-    for my $dir (map { $class->get_subdir($scfg, $_) } $content_types->@*) {
-        next if opendir(my $dh, $dir) || $! == POSIX::ENOENT;
-        die "cannot list '$dir' - $!\n";
-    }
+    S3PVE::Folders::check_listing($scfg, $class->get_subdir($scfg, $_)) for $content_types->@*;
     my $volumes = $class->SUPER::list_volumes($storeid, $scfg, $vmid, $content_types);
 
     return [grep { $_->{volid} !~ m/\.tmp(?:_dwnl|_dcom)?\.\d+$/ } $volumes->@*];
