@@ -65,9 +65,19 @@ for my $name (sort grep { !$properties->{$_} } keys $options->%*) {
     ok($stock->{$name}, "$name is a name that every supported version has");
 }
 
-ok($options->{$_}->{optional}, "$_ can be set, as for any storage of files")
-    for
-    qw(content nodes disable shared path prune-backups max-protected-backups bwlimit content-dirs);
+my @ours = qw(
+    access-key addressing bucket ca-file cache-dir cache-size connections create-bucket
+    download-limit endpoint part-size prefix provider proxy quota region secret-key session-token
+    sse sse-kms-key storage-class upload-limit
+);
+my @stocks = qw(
+    bwlimit content content-dirs create-base-path create-subdirs disable fingerprint
+    max-protected-backups nodes path port prune-backups shared
+);
+my $expected = { map { $_ => { optional => 1 } } @stocks, map { "s3-$_" } @ours };
+$expected->{'s3-bucket'} = { fixed => 1 };
+$expected->{$_}->{fixed} = 1 for qw(s3-prefix path);
+is_deeply($options, $expected, 'these can be set, and which of them is required and fixed');
 
 my $sensitive = $class->plugindata()->{'sensitive-properties'};
 is_deeply([sort keys $sensitive->%*], ['s3-secret-key', 's3-session-token'], 'two are secret');
