@@ -44,6 +44,7 @@ struct s3pve_upload {
 
 struct s3pve_list {
     char prefix[1100], delimiter[4], last[1100];
+    unsigned n_made_up;
 };
 
 static struct {
@@ -68,6 +69,7 @@ static struct {
     atomic_uint list_delay_ms;       /* between reading the listing and giving it back */
     void (*_Atomic on_list)(void);   /* called there */
     void (*_Atomic on_delete)(void); /* called between deleting and saying so */
+    atomic_uint n_made_up;           /* so many objects more, at the head of every listing */
     atomic_bool no_list_etag;
     atomic_bool other_copy_etag; /* as of what was put in parts */
     atomic_bool other_list_etag; /* listings have other ETags than everything else */

@@ -34,6 +34,11 @@ int s3pve_list_next(
     void (*on_list)(void);
     bool found;
 
+    if (list->n_made_up < mem3.n_made_up) {
+        snprintf(key, sizeof(key), "%.1000smade-up-%u", list->prefix, list->n_made_up++);
+        *ret_entry = (struct s3pve_entry){.key = key, .info = {.etag = "made-up"}};
+        return 1;
+    }
     pthread_mutex_lock(&mem3.lock);
     for (size_t i = mem3_find(list->last, &found); i < mem3.n_objects; i++) {
         const struct mem3_object *object = &mem3.objects[i];

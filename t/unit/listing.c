@@ -221,6 +221,35 @@ static void many(void) {
     ok(clock_monotonic_ms() - began < 1000, "in no time");
 }
 
+static bool has_logged(const char *text) {
+    LOCK_SCOPE(&mem3.lock);
+    return strstr(mem3.log, text) != NULL;
+}
+
+/* A directory that nobody could hold is refused, not held in part. */
+static void too_many(void) {
+    struct s3pve_files_stats stats;
+    struct s3pve_dir *dir;
+    unsigned n = atomic_load(&n_entries);
+
+    mem3_put("import/known", "x");
+    mem3_put("import/below/x", "x");
+    expire();
+    is_int(mount_size("import/known"), 1, "a directory is known");
+    mem3.n_made_up = DIR_ENTRIES_MAX;
+    expire();
+    is_int(mount_size("import/made-up-1"), -ENOENT, "then it has more names than we take");
+    for (int i = 0; i < 1000 && !has_logged("too many names"); i++)
+        usleep(10000);
+    ok(has_logged("too many names"), "... which is logged");
+    is_int(mount_size("import/known"), 1, "... what was known stays");
+    is_int(s3pve_dir_open(fs, mount_ino("import/below"), &dir), -EIO, "one never seen is an error");
+    mem3.n_made_up = 0;
+    s3pve_files_stats(fs, &stats);
+    ok(stats.online, "... of that directory, not of the storage");
+    is_int(atomic_load(&n_entries), n, "the kernel is told of nothing");
+}
+
 int main(void) {
     mount3_begin();
     what_is_there();
@@ -231,5 +260,6 @@ int main(void) {
     dead_store();
     killed_asker();
     many();
+    too_many();
     return mount3_end();
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "files/tree.h"
 #include "tap.h"
 
@@ -122,6 +123,20 @@ static void what_a_listing_must_not_undo(void) {
     tree_unlink(&tree, node);
 }
 
+static void full(void) {
+    struct node *dump = dir_of("dump");
+    size_t n = tree.n_nodes;
+
+    tree.n_nodes = TREE_MAX - 1;
+    ok(tree_add(&tree, dump, "last", false), "a tree takes so many names");
+    ok(!tree_add(&tree, dump, "more", false), "... and no more");
+    ok(!tree_child(&tree, dump, "more"), "... of which nothing is seen");
+    tree_unlink(&tree, tree_child(&tree, dump, "last"));
+    ok(tree_add(&tree, dump, "more", false), "when one goes, another may come");
+    tree_unlink(&tree, tree_child(&tree, dump, "more"));
+    tree.n_nodes = n;
+}
+
 int main(void) {
     is_int(tree_init(&tree, 0, 0), 0, "a tree begins");
     names_and_numbers();
@@ -129,6 +144,7 @@ int main(void) {
     paths();
     versions();
     what_a_listing_must_not_undo();
+    full();
     tree_clear(&tree);
     return done_testing();
 }
