@@ -168,6 +168,35 @@ static void the_region_is_learned_from_the_header_of_a_refused_head(void) {
     is_int(s.n_sent, 3, "... and not repeated");
 }
 
+/* Both are on their way, signed for the wrong region, before the first is refused. */
+static void requests_refused_together_learn_the_region_each(void) {
+    static const struct answer wrong = {
+        .status = 400,
+        .take_ms = 50,
+        .body =
+            "<Error><Code>AuthorizationHeaderMalformed</Code>"
+            "<Region>eu-west-3</Region></Error>"};
+    SCRIPT s = {ANSWERS(wrong, wrong, OK_EMPTY, OK_EMPTY, wrong, wrong)};
+    CLIENT client = script_client(&s, NULL);
+    struct s3pve_error err;
+    struct request rqs[2], *list[2] = {&rqs[0], &rqs[1]};
+    REQUEST rq;
+
+    for (int i = 0; i < 2; i++) {
+        request_init(&rqs[i], "GetObject", "GET", "a", NULL);
+        request_submit(client, &rqs[i]);
+    }
+    for (int done; (done = request_wait(client, list, 2, 10000)) >= 0; list[done] = NULL) {
+        is_int(rqs[done].error.code, S3PVE_OK, "a wrong region is corrected");
+        request_clear(&rqs[done]);
+    }
+    is_int(s.n_sent, 4, "... for each of two requests on their way, once");
+    request_init(&rq, "GetObject", "GET", "a", NULL);
+    send_one(&s, client, &rq, &err);
+    is_int(err.code, S3PVE_E_INVALID, "one that is refused for the region it wants");
+    is_int(s.n_sent, 5, "... is not sent again");
+}
+
 static void a_broken_read_goes_on_where_it_stopped(void) {
     SCRIPT s = {ANSWERS(
         {.status = 206,
@@ -382,6 +411,7 @@ int main(void) {
     a_wrong_clock_is_corrected_once_for_all();
     the_region_is_learned_from_the_refusal();
     the_region_is_learned_from_the_header_of_a_refused_head();
+    requests_refused_together_learn_the_region_each();
     a_broken_read_goes_on_where_it_stopped();
     a_wrong_range_is_refused();
     an_error_that_came_with_200_is_an_error();

@@ -239,6 +239,7 @@ static int exchange_sign(struct exchange *ex) {
     };
 
     ex->creds_serial = client->creds_serial;
+    memcpy(ex->region, client->region, sizeof(ex->region));
     ex->corrected_s = client->skew_s;
     ex->signed_s = client->transport.wall_s(client->transport.ctx) + ex->corrected_s;
     scope.time_s = ex->signed_s;

@@ -27,6 +27,7 @@ struct exchange {
     struct buf body;
     unsigned n_reply_headers;
     unsigned creds_serial; /* of the keys it was signed with */
+    char region[64];       /* it was signed for */
     int64_t signed_s;      /* what our corrected clock said ... */
     int64_t corrected_s;   /* ... and by how much it was corrected */
     int64_t skew_s;        /* the server's clock minus ours, uncorrected, when its Date arrived */

@@ -89,7 +89,7 @@ static bool engine_correct(struct engine *engine, struct request *rq, enum verdi
     case VERDICT_REGION: {
         LOCK_SCOPE(&client->lock);
         if (rq->corrected_region || !ex->reply.region[0] ||
-            strcmp(ex->reply.region, client->region) == 0)
+            strcmp(ex->reply.region, ex->region) == 0)
             return false;
         memcpy(client->region, ex->reply.region, sizeof(client->region));
         return rq->corrected_region = true;
