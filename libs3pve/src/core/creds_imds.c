@@ -53,6 +53,18 @@ static int first_word(
     return 0;
 }
 
+/* The parser's copies, too. */
+static void wipe(const json_t *document) {
+    static const char *const names[] = {"AccessKeyId", "SecretAccessKey", "Token"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const json_t *text = json_object_get(document, names[i]);
+
+        if (json_is_string(text))
+            explicit_bzero((char *)json_string_value(text), json_string_length(text));
+    }
+}
+
 static int take(
     const json_t *document, const char *name, enum option option, char **to, struct s3pve_error *err
 ) {
@@ -78,6 +90,7 @@ static int parse(const struct buf *body, struct creds *creds, struct s3pve_error
         rc = -1;
     if (rc == 0 && expires && clock_parse_iso8601(expires, &creds->expires_s) < 0)
         rc = error_set(err, S3PVE_E_CORRUPT, "metadata service: an odd Expiration");
+    wipe(document);
     json_decref(document);
     return rc;
 }

@@ -86,6 +86,7 @@ static int header_add(struct exchange *ex, const char *name, const char *fmt, ..
 
     /* Without a value libcurl would drop the header; with ';' it sends it empty. */
     n = *value ? asprintf(&line, "%s: %s", name, value) : asprintf(&line, "%s;", name);
+    explicit_bzero(value, strlen(value)); /* a token, perhaps */
     free(value);
     if (n < 0 || ex->n_headers == EXCHANGE_HEADERS) {
         if (n >= 0)

@@ -199,7 +199,7 @@ static void wire_retire(struct http *http, struct wire *wire) {
     wire_unlink(&http->active, wire);
     for (struct curl_slist *line = wire->headers; line; line = line->next)
         explicit_bzero(line->data, strlen(line->data)); /* tokens and signatures */
-    curl_slist_free_all(wire->headers);
+    http_free_headers(wire->headers);
     wire->headers = NULL;
     wire->transfer->impl = NULL;
     wire->transfer = NULL;

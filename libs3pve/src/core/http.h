@@ -18,6 +18,7 @@
 #include "s3pve.h"
 
 struct config;
+struct curl_slist;
 
 /* Why there is no (whole) answer.  retry.c decides what each deserves. */
 enum http_failure {
@@ -84,6 +85,9 @@ struct transport {
 int http_transport(
     const struct config *config, struct transport *ret_transport, struct s3pve_error *err
 );
+
+/* Free @list; what it held of keys and tokens is wiped. */
+void http_free_headers(struct curl_slist *list);
 
 /*
  * One exchange with the machine's own metadata service: http only, no proxy, no retry, not signed.

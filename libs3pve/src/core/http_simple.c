@@ -10,6 +10,12 @@ static size_t keep(char *data, size_t size, size_t n, void *ctx) {
     return buf_add(ctx, data, size * n) < 0 ? 0 : size * n;
 }
 
+void http_free_headers(struct curl_slist *list) {
+    for (struct curl_slist *line = list; line; line = line->next)
+        explicit_bzero(line->data, strlen(line->data));
+    curl_slist_free_all(list);
+}
+
 int http_simple(
     const char *method,
     const char *url,
@@ -40,7 +46,7 @@ int http_simple(
     code = curl_easy_perform(easy);
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_cleanup(easy);
-    curl_slist_free_all(list);
+    http_free_headers(list);
 
     if (code != CURLE_OK)
         return error_set(err, S3PVE_E_IO, "%s: %s", url, curl_easy_strerror(code));
