@@ -200,6 +200,7 @@ my @seen = map {
 } @mounts;
 like($seen[0], qr/^[01]$/, '... and one of them is there, unmixed');
 is($seen[1], $seen[0], '... the same on both');
+unlike($rgw->s3cmd('multipart', "s3://$bucket"), qr/both/, '... and no parts are left');
 unlink("$mnt/template/iso/both.iso");
 
 is($other->stop(), 0, 'the other node leaves');
