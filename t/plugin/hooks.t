@@ -5,6 +5,7 @@ use v5.36;
 use File::Temp qw(tempdir);
 use FindBin qw($Bin);
 use JSON::PP ();
+use Sys::Syslog ();
 use Test::More;
 
 use PVE::Storage;
@@ -13,7 +14,7 @@ use S3PVE::Config;
 use S3PVE::Daemon;
 
 # A double of the library: what it was asked, and what it answers.
-my ($bucket_exists, @calls, $opened, @refuse);
+my ($bucket_exists, @calls, $opened, @refuse, @warnings_of_client, @syslog);
 BEGIN { $INC{'S3PVE.pm'} = 'double' } ## no critic (RequireLocalizedPunctuationVars)
 
 package S3PVE::Error {
@@ -29,6 +30,13 @@ package S3PVE::Client {
         die bless({ code => $code, message => $message }, 'S3PVE::Error');
     }
 
+    my sub note_call ($name, %call) {
+        push @calls, $name;
+        main::is($call{timeout_ms}, 15000, 'a hook waits for the store 15 s at most');
+        main::is($call{max_attempts}, 4, 'and asks it four times');
+        return;
+    }
+
     sub open ($class, $settings) { ## no critic (ProhibitBuiltinHomonyms)
         $opened = $settings;
         fail('INVALID', "region 'x y': only letters") if ($settings->{region} // '') eq 'x y';
@@ -36,14 +44,18 @@ package S3PVE::Client {
     }
 
     sub bucket_check ($self, %call) {
-        push @calls, 'check';
-        main::cmp_ok($call{timeout_ms}, '<=', 15000, 'a hook waits for the store 15 s at most');
+        note_call('check', %call);
         fail('DENIED', $refuse[0]) if @refuse;
         fail('NO_BUCKET', "there is no bucket 'bucket'") if !$bucket_exists;
         return;
     }
-    sub bucket_create ($self, %call) { push @calls, 'create'; $bucket_exists = 1; return }
-    sub warnings ($self) { return }
+
+    sub bucket_create ($self, %call) {
+        note_call('create', %call);
+        $bucket_exists = 1;
+        return;
+    }
+    sub warnings ($self) { return @warnings_of_client }
 }
 
 package main;
@@ -98,7 +110,24 @@ is(
 is("@calls", '', 'without a request');
 
 @refuse = ('GET bucket: 403 InvalidAccessKeyId');
-like(attempt('on_add_hook', $scfg, 's3-secret-key' => 'SK'), qr/403/, 'a wrong key is an error');
+@warnings_of_client = ("403, request id \x{e9}1", '403, request id 2');
+{
+    no warnings 'redefine'; ## no critic (ProhibitNoWarnings)
+    local *Sys::Syslog::syslog = sub { push @syslog, [@_] };
+    like(
+        attempt('on_add_hook', $scfg, 's3-secret-key' => 'SK'), qr/403/,
+        'a wrong key is an error'
+    );
+}
+is_deeply(
+    \@syslog,
+    [
+        ['warning', '%s', "storage 'a': 403, request id \xc3\xa91"],
+        ['warning', '%s', "storage 'a': 403, request id 2"],
+    ],
+    'what the library said of each request is in the log'
+);
+@warnings_of_client = ();
 is("@calls", 'check', 'and no reason to create anything');
 @refuse = ('host:9000: SSL routines::wrong version number');
 is(
@@ -118,6 +147,7 @@ is(attempt('on_add_hook', $scfg, 's3-secret-key' => 'SK'), '', 'a good one is ac
 is("@calls", 'check create check', 'the bucket was created');
 is_deeply(secrets(), { 'secret-key' => 'SK' }, 'the secret is stored');
 is($opened->{'secret-key'}, 'SK', 'the library was given it');
+is($opened->{timeout}, 15, 'and no longer than a hook has');
 is((stat($secret_file))[2] & 0777, 0600, 'and nobody else');
 
 is(

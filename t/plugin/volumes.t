@@ -7,12 +7,14 @@ use File::Temp qw(tempdir);
 use FindBin qw($Bin);
 use JSON::PP ();
 use Test::More;
+use Time::HiRes qw(time);
 
 use PVE::Storage;
 use PVE::Storage::Custom::S3Plugin;
 use PVE::Storage::DirPlugin;
 use S3PVE::Config;
 use S3PVE::Daemon;
+use S3PVE::Folders;
 
 my $class = 'PVE::Storage::Custom::S3Plugin';
 my $root = $ENV{S3PVE_TEST_ROOT} = $S3PVE::Config::ROOT = tempdir(CLEANUP => 1);
@@ -77,6 +79,14 @@ behave(status => { $down->%*, last_error => '' });
 is($class->check_connection('a', $scfg), 1, 'one that has not been asked yet is not');
 behave(status => { $down->%*, online => JSON::PP::true, mounted => JSON::PP::false });
 is_deeply([$class->status('a', $scfg, {})], [undef], 'without a mount it is not active');
+
+# PVE has no timeout of its own, and asks for all storages in a row.
+behave(status => 'silent');
+for my $method (qw(check_connection status)) {
+    my $begin = time();
+    like(error_of(sub { $class->$method('a', $scfg, {}) }), qr/no answer in time/, "$method dies");
+    cmp_ok(time() - $begin, '<', 4, '... soon, when the daemon stands still');
+}
 behave();
 
 # --- directories
@@ -95,6 +105,18 @@ $class->activate_storage(
     { $scfg->%*, 'content-dirs' => { iso => 'other' }, 'create-subdirs' => 0 }, {}
 );
 ok(!-d "$mnt/other", 'unless it is not to be');
+{
+    no warnings 'redefine'; ## no critic (ProhibitNoWarnings)
+    local *File::Path::make_path = sub { sleep(20) };
+    my $new = { $scfg->%*, 'content-dirs' => { iso => 'slow' } };
+    my $begin = time();
+    is(
+        error_of(sub { S3PVE::Folders::make_subdirs($class, 'a', $new, 0.5) }),
+        "storage 'a': cannot create content directories - no answer in time\n",
+        'a mount that stands still is an error'
+    );
+    cmp_ok(time() - $begin, '<', 5, 'when its time is over');
+}
 {
     my $new = { $scfg->%* };
     delete $new->{content};
