@@ -168,8 +168,12 @@ struct s3pve_client *s3pve_client_close(struct s3pve_client *client);
  */
 int s3pve_client_start_thread(struct s3pve_client *client, struct s3pve_error *err);
 
-/** s3pve_client_reconfigure() - new credentials and limits for requests from now on.
- *  Bucket, prefix and endpoint must stay; INVALID otherwise. */
+/**
+ * s3pve_client_reconfigure() - new credentials and limits for requests from now on
+ *
+ * Return: 0; 1: they are in force, but of the rest something is different, which takes a new
+ * client; or -1: nothing changed, INVALID when endpoint, bucket or prefix is not the same.
+ */
 int s3pve_client_reconfigure(
     struct s3pve_client *client, const struct s3pve_config *config, struct s3pve_error *err
 );

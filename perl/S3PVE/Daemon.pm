@@ -327,11 +327,11 @@ my sub replace ($storeid, $reason) {
 }
 
 # Returns whether one is to be started: when none runs any more, or the one that does cannot take
-# the change, such as another endpoint or directory.
+# the change, such as another endpoint, directory or part size.
 my sub reload ($storeid) {
     my $answer = ask($storeid, { cmd => 'reload' }, RELOAD_TIMEOUT) // return 1;
     return 0 if $answer->{ok} && !$answer->{restart};
-    return replace($storeid, $answer->{error} // 'another directory');
+    return replace($storeid, $answer->{error} // 'an option that only a new daemon takes');
 }
 
 # The daemon runs, with this configuration, and its mount is there.  Cheap when that is so already.

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/config_private.h"
 #include "core/engine_private.h"
 #include "core/request.h"
 #include "script.h"
@@ -178,6 +179,7 @@ static struct s3pve_config *file_config(const char *path) {
         {"endpoint", "http://s3.test"},
         {"bucket", "bucket"},
         {"region", "r1"},
+        {"timeout", "10"},
         {"credentials", "file"},
         {"credentials-file", path}};
     struct s3pve_config *config = s3pve_config_new();
@@ -279,6 +281,102 @@ static void expired_keys_are_fetched_again_once_for_all(void) {
     script_clear(&s);
 }
 
+/* ---------------------------------------------------------------- another configuration */
+
+static char keys_path[] = "/tmp/s3pve-client.XXXXXX";
+
+enum { TAKEN, RESTART, NEVER = -1 }; /* what s3pve_client_reconfigure() returns */
+
+static const struct {
+    const char *name, *value;
+    int result;
+} changes[] = {
+    {"endpoint", "https://other.test", NEVER},
+    {"bucket", "other", NEVER},
+    {"prefix", "p/", NEVER},
+    {"region", "r2", RESTART},
+    {"provider", "ceph", RESTART},
+    {"addressing", "virtual", NEVER},
+    {"access-key", "OTHER", TAKEN},
+    {"secret-key", "OTHER", TAKEN},
+    {"session-token", "OTHER", TAKEN},
+    {"credentials", "anonymous", TAKEN},
+    {"credentials-file", keys_path, TAKEN},
+    {"fingerprint", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", RESTART},
+    {"ca-file", "/ca.pem", RESTART},
+    {"proxy", "http://proxy.test:1", RESTART},
+    {"connections", "8", RESTART},
+    {"part-size", "20", RESTART},
+    {"upload-limit", "7", TAKEN},
+    {"download-limit", "7", TAKEN},
+    {"storage-class", "GLACIER_IR", RESTART},
+    {"sse", "aws:kms:dsse", RESTART},
+    {"sse-kms-key", "k", RESTART},
+    {"payload-signing", "always", RESTART},
+    {"storage", "other", RESTART},
+    {"timeout", "20", RESTART},
+};
+_Static_assert(sizeof(changes) / sizeof(changes[0]) == N_OPTIONS, "a row for each option");
+
+static struct s3pve_config *changed_config(const char *name, const char *value) {
+    const char *const options[][2] = {
+        {"endpoint", "https://s3.test"},
+        {"bucket", "bucket"},
+        {"region", "r1"},
+        {"timeout", "10"},
+        {"sse", "aws:kms"},
+        {"access-key", "NEW"},
+        {"secret-key", "SK"},
+        {name, value}};
+    struct s3pve_config *config = s3pve_config_new();
+
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        if (s3pve_config_set(config, options[i][0], options[i][1], NULL) < 0)
+            bail_out("%s", options[i][0]);
+    return config;
+}
+
+static void every_option_is_taken_or_said_not_to_be(void) {
+    close(mkstemp(keys_path));
+    write_keys(keys_path, "FILE");
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        struct script s = {.serve = serve_fine};
+        struct s3pve_client *client =
+            script_client(&s, "endpoint", "https://s3.test", "sse", "aws:kms", NULL);
+        struct s3pve_config *config = changed_config(changes[i].name, changes[i].value);
+        struct s3pve_error err = S3PVE_ERROR_INIT;
+        int result = s3pve_client_reconfigure(client, config, &err);
+
+        is_int(result, changes[i].result, "a new %s: %s", changes[i].name, err.message);
+        is_int(config_option(changes[i].name), i, "... which is an option");
+        if (changes[i].result == NEVER)
+            is_str(key_sent(&s, client), "AK", "... nor is the key sent there");
+        if (changes[i].result == RESTART)
+            is_str(key_sent(&s, client), "NEW", "... while a new key is");
+        is_int(s3pve_client_reconfigure(client, config, NULL), result, "... also when asked again");
+        s3pve_config_free(config);
+        s3pve_client_close(client);
+        script_clear(&s);
+    }
+    unlink(keys_path);
+}
+
+static void new_limits_are_in_force(void) {
+    struct script s = {.serve = serve_fine};
+    struct s3pve_client *client =
+        script_client(&s, "endpoint", "https://s3.test", "sse", "aws:kms", NULL);
+    struct s3pve_config *config = changed_config("upload-limit", "7");
+
+    s3pve_config_set(config, "download-limit", "3", NULL);
+    is_int(s3pve_client_reconfigure(client, config, NULL), TAKEN, "new limits are taken over");
+    key_sent(&s, client);
+    is_int(s.upload_limit, 7 << 20, "... upwards");
+    is_int(s.download_limit, 3 << 20, "... and downwards");
+    s3pve_config_free(config);
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 /* ---------------------------------------------------------------- log */
 
 static bool is_line(const char *text) {
@@ -323,6 +421,8 @@ int main(void) {
     keys_are_renewed_before_they_expire();
     renewal_follows_the_configuration();
     expired_keys_are_fetched_again_once_for_all();
+    every_option_is_taken_or_said_not_to_be();
+    new_limits_are_in_force();
     a_forked_child_is_refused_whatever_its_parent_was_doing();
     return done_testing();
 }

@@ -87,7 +87,7 @@ _public_ struct s3pve_client *s3pve_client_close(struct s3pve_client *client) {
     return NULL;
 }
 
-/* What a running client cannot take over: others hold pointers into it. */
+/* Another store, for which other keys are meant: they must not be sent to this one. */
 static int check_same(const struct config *old, const struct config *new, struct s3pve_error *err) {
     const struct {
         const char *name, *old, *new;
@@ -95,13 +95,6 @@ static int check_same(const struct config *old, const struct config *new, struct
         {"endpoint", old->base_url, new->base_url},
         {"bucket", old->bucket, new->bucket},
         {"prefix", old->prefix, new->prefix},
-        {"region", old->region, new->region},
-        {"storage-class", old->storage_class, new->storage_class},
-        {"sse", old->sse, new->sse},
-        {"sse-kms-key", old->sse_kms_key, new->sse_kms_key},
-        {"fingerprint", old->fingerprint, new->fingerprint},
-        {"ca-file", old->ca_file, new->ca_file},
-        {"proxy", old->proxy, new->proxy},
     };
 
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
@@ -110,6 +103,27 @@ static int check_same(const struct config *old, const struct config *new, struct
                 err, S3PVE_E_INVALID, "a new %s takes effect only after a restart", fixed[i].name
             );
     return 0;
+}
+
+/* What others read without a lock, or hold pointers into: only a new client can have another. */
+static bool needs_restart(const struct config *old, const struct config *new) {
+    const char *const texts[][2] = {
+        {old->storage, new->storage},
+        {old->region, new->region},
+        {old->storage_class, new->storage_class},
+        {old->sse, new->sse},
+        {old->sse_kms_key, new->sse_kms_key},
+        {old->fingerprint, new->fingerprint},
+        {old->ca_file, new->ca_file},
+        {old->proxy, new->proxy},
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (strcmp(texts[i][0], texts[i][1]) != 0)
+            return true;
+    return old->provider != new->provider || old->region_named != new->region_named ||
+           old->payload_signing != new->payload_signing || old->connections != new->connections ||
+           old->part_size != new->part_size || old->timeout_ms != new->timeout_ms;
 }
 
 /* From now on these; they are taken over. */
@@ -204,7 +218,7 @@ _public_ int s3pve_client_reconfigure(
     set_creds(client, &creds);
     take_source(&client->config, &fresh);
     engine_limit(client->engine, fresh.upload_limit, fresh.download_limit);
-    return 0;
+    return needs_restart(&client->config, &fresh);
 }
 
 _public_ void s3pve_client_counters(

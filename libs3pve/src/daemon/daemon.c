@@ -226,25 +226,32 @@ static bool same_text(const char *a, const char *b) {
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
+/* A cache is made at the start or not at all; its size may change. */
+static bool needs_restart(const struct config *now, const struct config *config) {
+    return !same_text(config->storage, now->storage) ||
+           !same_text(config->mountpoint, now->mountpoint) ||
+           !same_text(config->state_dir, now->state_dir) ||
+           !same_text(config->cache_dir, now->cache_dir) ||
+           (config->cache_size > 0 && now->cache_size == 0);
+}
+
 int daemon_reload(struct daemon *daemon, struct s3pve_error *err) {
     const struct daemon_options *options = &daemon->options;
     _cleanup_(config_freep) struct config *config = NULL;
     LOCK_SCOPE(&daemon->lock);
-    if (config_load(options->config_path, options->name, &config, err) < 0 ||
-        s3pve_client_reconfigure(daemon->client, config->client, err) < 0)
+    if (config_load(options->config_path, options->name, &config, err) < 0)
         return -1;
+    int r = s3pve_client_reconfigure(daemon->client, config->client, err);
+    if (r < 0)
+        return r;
     s3pve_files_set_limits(daemon->files, config->cache_size, config->quota);
 
-    const struct config *now = daemon->config;
-    bool restart = !same_text(config->storage, now->storage) ||
-                   !same_text(config->mountpoint, now->mountpoint) ||
-                   !same_text(config->state_dir, now->state_dir) ||
-                   !same_text(config->cache_dir, now->cache_dir);
+    bool restart = r > 0 || needs_restart(daemon->config, config);
     if (!restart) {
         config_free(daemon->config);
         daemon->config = steal_ptr(&config);
     }
-    log_say(S3PVE_LOG_INFO, "config", "%s", restart ? "read; folders need a restart" : "read");
+    log_say(S3PVE_LOG_INFO, "config", "%s", restart ? "read; some of it needs a restart" : "read");
     return restart;
 }
 
