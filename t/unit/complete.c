@@ -205,11 +205,21 @@ static void without_a_marker_etag_and_size_tell(void) {
     script_clear(&longer);
 }
 
-static void lost_for_ever_is_an_error(void) {
-    struct script s = {ANSWERS(LOST, ABSENT, LOST, ABSENT, LOST, ABSENT)};
+static void a_server_in_trouble_is_given_some_seconds(void) {
+    static const struct answer trouble = {.status = 500};
+    struct script s = {ANSWERS(trouble, ABSENT, trouble, ABSENT, COMPLETED(ETAG))};
 
-    is_int(complete_with(&s, &plain).err.code, S3PVE_E_IO, "three lost answers are enough");
-    is_int(s.n_sent, 6, "... each looked into");
+    is_int(complete_with(&s, &plain).rc, 0, "a 500 for a while does not cost the upload");
+    ok(s.now_ms >= 3000, "... which is tried again later, and later still");
+    script_clear(&s);
+}
+
+static void lost_for_ever_is_an_error(void) {
+    struct script s = {ANSWERS(LOST, ABSENT, LOST, ABSENT, LOST, ABSENT, LOST, ABSENT)};
+
+    is_int(complete_with(&s, &plain).err.code, S3PVE_E_IO, "answers lost for ever are an error");
+    is_int(s.n_sent, 8, "... each looked into");
+    is_int(s.now_ms, 1000 + 2000 + 4000, "... ever later, as long as there is time");
     script_clear(&s);
 }
 
@@ -267,6 +277,7 @@ int main(void) {
     an_error_inside_a_200_is_resolved_too();
     an_upload_that_is_gone_was_completed_or_is_lost();
     without_a_marker_etag_and_size_tell();
+    a_server_in_trouble_is_given_some_seconds();
     lost_for_ever_is_an_error();
     a_refusal_is_final();
     a_server_that_keeps_conditions_is_told();

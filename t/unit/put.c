@@ -147,12 +147,15 @@ static void losing_against_oneself_is_winning(void) {
 }
 
 static void answers_lost_for_ever_are_an_error(void) {
-    struct script s = {ANSWERS(LOST, ABSENT, LOST, ABSENT, LOST, ABSENT, STORED)};
+    struct script s = {ANSWERS(LOST, ABSENT, LOST, ABSENT, LOST, ABSENT, LOST, ABSENT, STORED)};
 
     is_int(
-        put_with(&s, S3PVE_YES, &if_absent).err.code, S3PVE_E_IO, "three lost answers are enough"
+        put_with(&s, S3PVE_YES, &if_absent).err.code,
+        S3PVE_E_IO,
+        "answers lost for ever are an error"
     );
-    is_int(s.n_sent, 6, "... each of them looked into");
+    is_int(s.n_sent, 8, "... each of them looked into");
+    is_int(s.now_ms, 1000 + 2000 + 4000, "... ever later, as long as there is time");
     script_clear(&s);
 }
 

@@ -74,7 +74,9 @@
 #define RETRY_COST_THROTTLE 5
 #define RETRY_REFUND 1 /* ... and a success gives some back */
 
-#define RESOLVE_TRIES 3 /* lost answers in a row to one conditional write or Complete */
+#define RESOLVE_TRIES 6       /* lost answers in a row to one conditional write or Complete ... */
+#define RESOLVE_TRIES_LATE 3  /* ... and when the call's time is nearly up ... */
+#define RESOLVE_PAUSE_MS 1000 /* between two of them; then twice as long, and so on */
 
 /* --- memory and parallelism */
 #define CONNECTIONS_DEFAULT 16

@@ -25,6 +25,7 @@ struct completion {
     const struct s3pve_put_options *options;
     struct buf body;
     struct span span;
+    unsigned wait_ms;          /* before the next try */
     bool in_header;            /* the server keeps the condition */
     bool has_etag;             /* we know what the object's ETag has to be ... */
     char etag[S3PVE_ETAG_MAX]; /* ... this */
@@ -187,6 +188,7 @@ static enum outcome_of_complete complete_try(struct completion *c, struct s3pve_
     request_body(&rq, &iov, c->body.data, c->body.len);
     rq.root = "CompleteMultipartUploadResult";
     rq.once = rq.slow_answer = rq.urgent = true;
+    rq.delay_ms = c->wait_ms;
     if (c->in_header)
         request_header(&rq, "if-none-match", "*");
     if (request_send(c->mp->client, &rq, err) == 0)
@@ -225,16 +227,11 @@ static int complete_run(struct completion *c, struct s3pve_error *err) {
     if (rc != 0)
         return rc < 0 ? -1 : 0;
 
-    for (int i = 0; outcome == COMPLETE_AGAIN && i < RESOLVE_TRIES; i++)
+    for (unsigned n = 0; outcome == COMPLETE_AGAIN; n++) {
+        if (!span_round(&c->span, n, &c->wait_ms))
+            return error_wrap(err, "not published after %u attempts", n);
         outcome = complete_try(c, err);
-    if (outcome == COMPLETE_AGAIN)
-        return error_set(
-            err,
-            S3PVE_E_IO,
-            "CompleteMultipartUpload %s: %d answers were lost in a row",
-            c->mp->key,
-            RESOLVE_TRIES
-        );
+    }
     return outcome;
 }
 

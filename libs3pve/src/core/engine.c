@@ -128,9 +128,19 @@ void engine_done(struct engine *engine, struct request *rq) {
     if (rq->quiet)
         level = S3PVE_LOG_DEBUG;
     engine_log(client, rq, level, rq->error.code ? rq->error.message : "done");
+    if (level == S3PVE_LOG_WARNING) {
+        LOCK_SCOPE(&client->lock);
+        client->counters.n_errors++;
+    }
     rq->state = REQUEST_DONE;
     engine->any_done = true;
     pthread_cond_broadcast(&engine->moved);
+}
+
+void engine_wait_then_queue(struct engine *engine, struct request *rq, unsigned wait_ms) {
+    rq->not_before_ms = engine_now(engine) + wait_ms;
+    rq->state = REQUEST_WAITING;
+    requests_append(&engine->waiting, rq);
 }
 
 static void engine_drop_exchange(struct engine *engine, struct request *rq) {
@@ -366,7 +376,10 @@ void request_submit(struct s3pve_client *client, struct request *rq) {
         error_set(&rq->error, S3PVE_E_NOMEM, "%s: out of memory", rq->operation);
         engine_done(engine, rq);
     } else {
-        engine_queue(engine, rq);
+        if (rq->delay_ms)
+            engine_wait_then_queue(engine, rq, rq->delay_ms);
+        else
+            engine_queue(engine, rq);
         engine_wake(engine);
     }
 }

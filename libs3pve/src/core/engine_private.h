@@ -52,6 +52,7 @@ void requests_append(struct requests *list, struct request *rq);
 
 /* With the lock: back into the queue, or back to the caller; @rq is in no list. */
 void engine_queue(struct engine *engine, struct request *rq);
+void engine_wait_then_queue(struct engine *engine, struct request *rq, unsigned wait_ms);
 void engine_done(struct engine *engine, struct request *rq);
 
 /* With the lock: what becomes of a request whose transfer is over. */

@@ -30,6 +30,8 @@ struct put {
     uint64_t len;
     bool conditional, in_header; /* and the server is told of the condition */
     bool quoted, tried_quoting;
+    unsigned n_lost;  /* answers, in a row */
+    unsigned wait_ms; /* before the next try */
     struct object_marker marker;
     struct span span;
     struct s3pve_info info; /* result */
@@ -71,6 +73,7 @@ static void put_request(struct put *put, struct request *rq) {
     rq->checksum = true;
     rq->urgent = put->len <= SMALL_OBJECT;
     rq->once = put->conditional;
+    rq->delay_ms = put->wait_ms;
     object_describe(put->client, rq, put->options, &put->marker);
     if (!put->in_header)
         return;
@@ -103,8 +106,10 @@ static enum outcome_of_put put_resolve(
         error_wrap(err, "it is not known whether this was written (%s)", why.message);
         return PUT_FAILED;
     }
-    if (rq->ambiguous || rq->error.http_status == 409)
+    if (rq->ambiguous || rq->error.http_status == 409) {
+        put->n_lost++;
         return PUT_AGAIN;
+    }
     if (!put->options->if_match || put->tried_quoting) {
         if (err)
             *err = rq->error;
@@ -195,14 +200,14 @@ int object_put(
     if (put_prepare(&put, err) < 0)
         return -1;
 
-    for (int i = 0; outcome == PUT_AGAIN && i < RESOLVE_TRIES; i++)
+    while (outcome == PUT_AGAIN && span_round(&put.span, put.n_lost, &put.wait_ms))
         outcome = put_try(&put, &cause);
+    if (outcome == PUT_AGAIN) {
+        error_wrap(&cause, "not written after %u attempts", put.n_lost);
+        outcome = PUT_FAILED;
+    }
     if (outcome == PUT_FAILED && err)
         *err = cause;
-    if (outcome == PUT_AGAIN)
-        return error_set(
-            err, S3PVE_E_IO, "PutObject %s: %d answers were lost in a row", put.key, RESOLVE_TRIES
-        );
     if (outcome == PUT_DONE && ret_info)
         *ret_info = put.info;
     return outcome;

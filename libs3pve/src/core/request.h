@@ -65,16 +65,17 @@ struct request {
     const struct iovec *body; /* borrowed until done; may be sent several times */
     size_t n_body;
     uint64_t body_len;
-    bool md5;         /* Content-MD5 whatever else protects the body: DeleteObjects needs it */
-    bool checksum;    /* the body deserves a transport checksum (Content-MD5 or CRC32C) */
-    bool once;        /* a lost answer must not be resent: fail with .ambiguous */
-    bool slow_answer; /* Complete, Copy: silence for minutes is normal */
-    bool urgent;      /* somebody waits: ahead of bulk parts in the queue */
-    bool quiet;       /* its failure is an answer that was asked for: no warning */
-    size_t reply_max; /* bytes of body to keep; 0: LIMIT_REPLY */
-    const char *root; /* expected root element; "" any; NULL: no XML body expected.
-                         200 with <Error> is judged as that error */
-    struct {          /* a GET of part of an object; a broken transfer resumes */
+    bool md5;          /* Content-MD5 whatever else protects the body: DeleteObjects needs it */
+    bool checksum;     /* the body deserves a transport checksum (Content-MD5 or CRC32C) */
+    bool once;         /* a lost answer must not be resent: fail with .ambiguous */
+    bool slow_answer;  /* Complete, Copy: silence for minutes is normal */
+    bool urgent;       /* somebody waits: ahead of bulk parts in the queue */
+    bool quiet;        /* its failure is an answer that was asked for: no warning */
+    unsigned delay_ms; /* before the first attempt */
+    size_t reply_max;  /* bytes of body to keep; 0: LIMIT_REPLY */
+    const char *root;  /* expected root element; "" any; NULL: no XML body expected.
+                          200 with <Error> is judged as that error */
+    struct {           /* a GET of part of an object; a broken transfer resumes */
         bool set;
         uint64_t offset, len;
     } range;

@@ -102,7 +102,7 @@ static bool engine_correct(struct engine *engine, struct request *rq, enum verdi
     }
 }
 
-static void engine_wait_then_queue(
+static void engine_repeat(
     struct engine *engine, struct request *rq, unsigned wait_ms, const char *why
 ) {
     char text[sizeof(rq->error.message) + 64];
@@ -113,9 +113,7 @@ static void engine_wait_then_queue(
         LOCK_SCOPE(&engine->client->lock);
         engine->client->counters.n_retries++;
     }
-    rq->not_before_ms = engine_now(engine) + wait_ms;
-    rq->state = REQUEST_WAITING;
-    requests_append(&engine->waiting, rq);
+    engine_wait_then_queue(engine, rq, wait_ms);
 }
 
 /* Returns false when there will be no further attempt. */
@@ -155,7 +153,7 @@ static bool engine_retry(struct engine *engine, struct request *rq, enum verdict
     rq->out_of_time = engine_now(engine) + wait >= engine_ends_ms(rq);
     if (rq->out_of_time)
         return false;
-    engine_wait_then_queue(engine, rq, wait, rq->error.message);
+    engine_repeat(engine, rq, wait, rq->error.message);
     return true;
 }
 

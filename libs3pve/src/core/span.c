@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "core/span.h"
 #include "base/limits.h"
+#include "core/retry.h"
 
 static int64_t now_ms(const struct s3pve_client *client) {
     return client->transport.now_ms(client->transport.ctx);
@@ -19,6 +20,23 @@ void span_begin(
     if (ms > CALL_MS_MAX)
         ms = CALL_MS_MAX;
     span->until_ms = now_ms(client) + (int64_t)ms;
+}
+
+bool span_is_over(const struct span *span) {
+    return now_ms(span->client) >= span->until_ms;
+}
+
+bool span_round(const struct span *span, unsigned n, unsigned *ret_wait_ms) {
+    const struct transport *transport = &span->client->transport;
+
+    *ret_wait_ms = 0;
+    if (n == 0)
+        return true;
+    *ret_wait_ms = retry_backoff_ms(RESOLVE_PAUSE_MS, n - 1, 0, transport->random(transport->ctx));
+    if (now_ms(span->client) + *ret_wait_ms < span->until_ms)
+        return n < RESOLVE_TRIES;
+    *ret_wait_ms = 0;
+    return n < RESOLVE_TRIES_LATE;
 }
 
 const struct s3pve_call *span_call(struct span *span) {

@@ -23,6 +23,15 @@ void span_begin(
     struct span *span, struct s3pve_client *client, const struct s3pve_call *call, uint64_t extra_ms
 );
 
+/* Is the call's time up?  What is still asked then is for the record. */
+bool span_is_over(const struct span *span);
+
+/*
+ * Round @n (0 is the first) of a write whose lost answers are resolved by reading: how long to wait
+ * before it, as a server in trouble needs a while.  Return: false when there will be none.
+ */
+bool span_round(const struct span *span, unsigned n, unsigned *ret_wait_ms);
+
 /* For the next request; borrowed until the next call. */
 const struct s3pve_call *span_call(struct span *span);
 
