@@ -135,7 +135,28 @@ static void the_first_failure_is_reported_and_the_rest_done(void) {
     script_clear(&s);
 }
 
+static void serve_nobody(struct script *s, const struct sent *sent, struct answer *ret_answer) {
+    (void)sent;
+    *ret_answer = (struct answer){.hang = true};
+}
+
+static void a_dead_store_is_not_asked_for_every_key(void) {
+    static const char *keys[10 * LIMIT_DELETE_BATCH];
+    struct script s = {.serve = serve_nobody};
+    struct s3pve_client *client = script_client(&s, NULL);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        keys[i] = "a";
+    s3pve_object_delete_many(client, keys, sizeof(keys) / sizeof(keys[0]), NULL, &err);
+    is_int(err.code, S3PVE_E_TIMEOUT, "many keys of a store that hangs");
+    ok(s.now_ms <= 11000, "... take the timeout, not more");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
+    a_dead_store_is_not_asked_for_every_key();
     a_missing_object_is_deleted();
     many_keys_are_one_request();
     a_thousand_and_one_are_two_requests();

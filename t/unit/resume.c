@@ -99,7 +99,8 @@ static void every_page_of_parts_is_read(void) {
 static void what_is_gone_cannot_be_resumed(void) {
     struct script s = {ANSWERS(
         {.status = 404, .body = "<Error><Code>NoSuchUpload</Code></Error>"},
-        PAGE("<IsTruncated>true</IsTruncated>" PART("1", FULL))
+        PAGE("<IsTruncated>true</IsTruncated>" PART("1", FULL)),
+        PAGE("<IsTruncated>true</IsTruncated><NextPartNumberMarker>7</NextPartNumberMarker>")
     )};
     struct s3pve_client *client = script_client(&s, "part-size", "5", NULL);
     struct s3pve_error err = S3PVE_ERROR_INIT;
@@ -108,6 +109,8 @@ static void what_is_gone_cannot_be_resumed(void) {
     ok(!resume(client, &offset, &err), "no such upload");
     is_int(err.code, S3PVE_E_NOT_FOUND, "... NOT_FOUND");
     ok(!resume(client, &offset, &err), "a listing that says there is more, but not where");
+    is_int(err.code, S3PVE_E_CORRUPT, "... CORRUPT");
+    ok(!resume(client, &offset, &err), "a page with nothing, and more to come");
     is_int(err.code, S3PVE_E_CORRUPT, "... CORRUPT");
     s3pve_client_close(client);
     script_clear(&s);

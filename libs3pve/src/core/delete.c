@@ -63,9 +63,22 @@ static size_t singles_reap(struct singles *s) {
     return (size_t)i;
 }
 
+/* A store that does not answer is not asked for each of a million keys. */
+static bool is_hopeless(const struct singles *s) {
+    switch (s->first.code) {
+    case S3PVE_E_TIMEOUT:
+    case S3PVE_E_IO:
+    case S3PVE_E_THROTTLED:
+    case S3PVE_E_CANCELLED: return span_is_over(s->span) || s->first.code == S3PVE_E_CANCELLED;
+    default: return false;
+    }
+}
+
 static void singles_add(struct singles *s, const char *key) {
     size_t i = 0;
 
+    if (is_hopeless(s))
+        return;
     while (i < DELETES_IN_FLIGHT && s->busy[i])
         i++;
     if (i == DELETES_IN_FLIGHT)
@@ -216,7 +229,7 @@ _public_ int s3pve_object_delete_many(
     span_begin(&span, client, call, 0);
     singles->client = client;
     singles->span = &span;
-    for (size_t at = 0; at < n_keys; at += LIMIT_DELETE_BATCH)
+    for (size_t at = 0; at < n_keys && !is_hopeless(singles); at += LIMIT_DELETE_BATCH)
         delete_batch(
             singles, keys + at, n_keys - at < LIMIT_DELETE_BATCH ? n_keys - at : LIMIT_DELETE_BATCH
         );

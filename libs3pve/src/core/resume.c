@@ -37,7 +37,7 @@ static int take_part(struct part_list *list) {
     struct multipart *mp = &list->upload->mp;
     int rc = 0;
 
-    if (list->number != mp->n_parts + 1 || !list->etag[0] ||
+    if (list->number != mp->n_parts + 1 || !list->etag[0] || !list->size ||
         list->size != parts_size(&list->upload->client->config, list->number))
         list->ended = true;
     if (!list->ended)
@@ -107,9 +107,13 @@ static int list_parts(
 
     span_begin(&span, upload->client, call, 0);
     do {
+        unsigned before = upload->mp.n_parts;
+        bool stuck;
+
         if (list_page(&list, &span, err) < 0)
             return -1;
-        if (list.truncated && list.next_marker <= list.marker)
+        stuck = list.next_marker <= list.marker || (!list.ended && upload->mp.n_parts == before);
+        if (list.truncated && stuck)
             return error_set(
                 err, S3PVE_E_CORRUPT, "ListParts %s: the listing does not end", upload->key
             );

@@ -114,10 +114,14 @@ static int list_page(struct sweep *sweep, struct s3pve_error *err) {
     return 0;
 }
 
-static void abort_page(struct sweep *sweep) {
-    struct s3pve_error err = S3PVE_ERROR_INIT;
+/* Something failed, and there is no time left for the others. */
+static bool is_hopeless(const struct sweep *sweep) {
+    return sweep->first.code != S3PVE_OK && span_is_over(&sweep->span);
+}
 
-    for (size_t i = 0; i < sweep->n_page; i++) {
+static void abort_page(struct sweep *sweep) {
+    for (size_t i = 0; i < sweep->n_page && !is_hopeless(sweep); i++) {
+        struct s3pve_error err = S3PVE_ERROR_INIT;
         struct orphan *orphan = &sweep->page[i];
 
         if (orphan->started_s + sweep->older_s > sweep->now_s)
@@ -157,7 +161,7 @@ static int sweep_run(struct sweep *sweep, struct s3pve_error *err) {
             return -1;
         abort_page(sweep);
         clear_page(sweep);
-        if (!sweep->truncated)
+        if (!sweep->truncated || is_hopeless(sweep))
             return 0;
         if (!sweep->key_marker[0] ||
             (strcmp(last, sweep->key_marker) == 0 && strcmp(last_id, sweep->id_marker) == 0))
