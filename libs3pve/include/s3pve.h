@@ -189,7 +189,9 @@ struct s3pve_call {
 /** struct s3pve_counters - since the client was opened; requests by class, bytes of bodies */
 struct s3pve_counters {
     uint64_t n_put, n_get, n_list, n_delete, n_other; /* PUT/POST/COPY, GET/HEAD, LIST, DELETE */
-    uint64_t n_retries, n_errors, n_throttled;
+    uint64_t n_retries;
+    uint64_t n_errors; /* that ended a request; answers such as NOT_FOUND and CONFLICT are none */
+    uint64_t n_throttled;
     uint64_t bytes_sent, bytes_received;
     int64_t last_ok_s;   /* when a request last succeeded, epoch seconds; 0: never */
     int64_t last_fail_s; /* when one last failed for want of an answer or with 5xx; 0: never */

@@ -368,12 +368,15 @@ static void the_log_names_everything_but_the_secret(void) {
     )};
     struct seen seen = {0};
     CLIENT client = script_client_log(&s, keep, &seen);
+    struct s3pve_counters counters;
     struct s3pve_error err;
     REQUEST rq;
 
     request_init(&rq, "GetObject", "GET", "dump/x", NULL);
     send_one(&s, client, &rq, &err);
     is_int(err.code, S3PVE_E_DENIED, "denied is denied");
+    s3pve_client_counters(client, &counters);
+    is_int(counters.n_errors, 1, "... and counted");
     is_str(err.request_id, "tx42", "... with the request id for the store's support");
     ok(strstr(seen.text, "1 GetObject dump/x 403 tx42 1 ") == seen.text,
        "the log has level, operation, key, status, request id and attempt");

@@ -450,6 +450,8 @@ static void http_free(void *ctx, bool forked) {
         curl_share_cleanup(http->share);
     }
     http_trust_clear(&http->trust);
+    if (http->proxy)
+        explicit_bzero(http->proxy, strlen(http->proxy)); /* it may hold a password */
     free(http->proxy);
     free(http);
 }
