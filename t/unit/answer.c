@@ -109,7 +109,68 @@ static void a_body_whose_end_nobody_told_is_refused(void) {
     script_clear(&s);
 }
 
+#define ENDPOINT_63 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"
+
+static const struct {
+    const char *what, *headers, *body, *shown;
+} redirects[] = {
+    {"an endpoint in the document",
+     "",
+     "<Error><Code>PermanentRedirect</Code><Endpoint>bucket.s3.eu.test</Endpoint></Error>",
+     "endpoint; it names bucket.s3.eu.test"},
+    {"one with a port",
+     "",
+     "<Error><Code>PermanentRedirect</Code><Endpoint>s3.eu.test:9000</Endpoint></Error>",
+     "it names s3.eu.test:9000"},
+    {"a location",
+     "location: https://s3.eu.test/bucket/a?x=1\n",
+     "",
+     "it names https://s3.eu.test"},
+    {"both",
+     "location: https://wrong.test/\n",
+     "<Error><Code>TemporaryRedirect</Code><Endpoint>right.test</Endpoint></Error>",
+     "it names right.test"},
+    {"a location without a host", "location: /login\n", "", NULL},
+    {"another scheme", "location: ftp://s3.eu.test/\n", "", NULL},
+    {"a user's name in front", "location: https://a:b@s3.eu.test/\n", "", NULL},
+    {"what is no host name",
+     "",
+     "<Error><Code>PermanentRedirect</Code><Endpoint>call 555; now</Endpoint></Error>",
+     NULL},
+    {"a name that is too long",
+     "",
+     "<Error><Code>PermanentRedirect</Code><Endpoint>" ENDPOINT_63 "h.test</Endpoint></Error>",
+     NULL},
+    {"our own name with TLS", "location: https://s3.test/\n", "", "it names https://s3.test"},
+    {"our own host", "location: http://s3.test/other\n", "", NULL},
+};
+
+static void a_redirect_names_the_endpoint(void) {
+    for (size_t i = 0; i < sizeof(redirects) / sizeof(redirects[0]); i++) {
+        struct answer answer = {
+            .status = 301, .headers = redirects[i].headers, .body = redirects[i].body};
+        struct script s = {.answers = &answer, .n_answers = 1};
+        struct s3pve_client *client = script_client(&s, NULL);
+        struct s3pve_error err = S3PVE_ERROR_INIT;
+        struct request rq;
+
+        request_init(&rq, "GetObject", "GET", "a", NULL);
+        request_send(client, &rq, &err);
+        is_int(err.code, S3PVE_E_INVALID, "a redirect with %s is not followed", redirects[i].what);
+        is_int(s.n_sent, 1, "... at all");
+        ok(strstr(err.message, "check region and endpoint") != NULL, "... it says what to check");
+        if (redirects[i].shown)
+            ok(strstr(err.message, redirects[i].shown) != NULL, "... and that: %s", err.message);
+        else
+            ok(!strstr(err.message, "it names"), "... and repeats nothing of it: %s", err.message);
+        request_clear(&rq);
+        s3pve_client_close(client);
+        script_clear(&s);
+    }
+}
+
 int main(void) {
+    a_redirect_names_the_endpoint();
     a_body_whose_end_nobody_told_is_refused();
     only_the_range_that_was_asked_for_is_taken();
     return done_testing();

@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/utf8.h"
 #include "core/answer.h"
+#include "core/config_private.h"
 #include "core/error.h"
 #include "core/exchange.h"
 
@@ -308,6 +309,40 @@ static const char *hint(const char *code, int status) {
     return status == 301 || status == 307 ? hints[5].hint : NULL;
 }
 
+/* "scheme://host:port" or "host:port", whatever follows it.  Return: 0, or -1 for anything else. */
+static int read_host(const char *text, bool *ret_scheme, struct endpoint *ret_endpoint) {
+    const char *scheme = strstr(text, "://"), *host = scheme ? scheme + 3 : text;
+    size_t len = (size_t)(host - text) + strcspn(host, "/?#");
+    char url[LIMIT_ENDPOINT + 1];
+
+    if (len >= sizeof(url))
+        return -1;
+    snprintf(url, sizeof(url), "%.*s", (int)len, text);
+    *ret_scheme = scheme;
+    return config_endpoint_parse(url, ret_endpoint, NULL);
+}
+
+/* The endpoint that a redirect names, which is for people to judge; nothing when it names ours. */
+static void add_redirect(const struct exchange *ex, struct buf *out) {
+    const struct config *config = &ex->client->config;
+    bool from_document = *ex->error.endpoint, scheme;
+    _cleanup_(buf_clear) struct buf host = {0};
+    struct endpoint endpoint;
+
+    if (read_host(from_document ? ex->error.endpoint : ex->reply.location, &scheme, &endpoint) < 0)
+        return;
+    if ((!scheme && !from_document) || config_endpoint_host(&endpoint, &host) < 0)
+        return;
+    if (strcmp(buf_text(&host), config->host) == 0 && (!scheme || endpoint.tls == config->tls))
+        return;
+    (void)buf_printf(
+        out,
+        "; it names %s%s",
+        scheme ? (endpoint.tls ? "https://" : "http://") : "",
+        buf_text(&host)
+    );
+}
+
 void exchange_describe(
     const struct exchange *ex, enum s3pve_code code, struct s3pve_error *ret_error
 ) {
@@ -315,7 +350,10 @@ void exchange_describe(
     const struct transfer *t = &ex->transfer;
     const char *what = rq->key ? rq->key : ex->client->config.bucket;
     const char *help = hint(ex->error.code, t->status);
+    _cleanup_(buf_clear) struct buf redirect = {0};
 
+    if (t->status >= 300 && t->status < 400)
+        add_redirect(ex, &redirect);
     if (ex->refused)
         error_set(ret_error, ex->refused, "%s %s: %s", rq->operation, what, ex->why);
     else if (t->failure != HTTP_FINE)
@@ -337,14 +375,15 @@ void exchange_describe(
         error_set(
             ret_error,
             code,
-            "%s %s: %d%s%s%s%s",
+            "%s %s: %d%s%s%s%s%s",
             rq->operation,
             what,
             t->status,
             ex->error.code[0] ? " " : "",
             ex->error.code,
             help ? ": " : (ex->error.message[0] ? ": " : ""),
-            help ? help : ex->error.message
+            help ? help : ex->error.message,
+            buf_text(&redirect)
         );
     ret_error->http_status = t->status;
     copy_text(ret_error->s3_code, sizeof(ret_error->s3_code), ex->error.code);
