@@ -304,7 +304,27 @@ static void an_existing_target_may_be_a_conflict(void) {
     result_free(r);
 }
 
+/* Each answer takes seven of the ten seconds there are. */
+static void serve_slowly(struct script *s, const struct sent *sent, struct answer *a) {
+    serve(s, sent, a);
+    a->take_ms = 7000;
+}
+
+static void a_copy_has_one_timeout_for_all_its_requests(void) {
+    struct store store = {.size = 1000};
+    struct script s = {.serve = serve_slowly, .ctx = &store};
+    struct s3pve_client *client = script_client(&s, NULL);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    s3pve_object_copy(client, "src", "dst", NULL, NULL, NULL, &err);
+    is_int(err.code, S3PVE_E_TIMEOUT, "a store so slow that three requests take 21 s is a timeout");
+    ok(s.now_ms <= 10000 + RESOLVE_MS, "... after that of one call, and not of each request");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
+    a_copy_has_one_timeout_for_all_its_requests();
     a_small_object_is_copied_in_one_request();
     options_replace_what_the_source_has();
     a_copy_of_another_size_is_corrupt();

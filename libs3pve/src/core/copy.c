@@ -19,6 +19,7 @@ struct copy {
     struct s3pve_client *client;
     const char *src, *dst;
     const struct s3pve_call *call;
+    struct span span;                 /* the time of all but moving parts */
     struct s3pve_put_options options; /* what the copy shall be; pointers borrowed */
     bool replace;                     /* not what the source is */
     bool bare;                        /* the server wants the source's ETag without quotes */
@@ -99,9 +100,7 @@ static int read_etag(
 }
 
 static int verify(struct copy *copy, const char *etag, struct s3pve_error *err) {
-    struct s3pve_call call = call_for(copy, 0);
-
-    if (object_head(copy->client, copy->dst, &call, &copy->info, NULL, err) < 0)
+    if (object_head(copy->client, copy->dst, span_call(&copy->span), &copy->info, NULL, err) < 0)
         return error_wrap(err, "copied, but not verified");
     if (*etag && strcmp(etag, copy->info.etag) != 0)
         return 0; /* somebody has replaced it since */
@@ -119,10 +118,9 @@ static int verify(struct copy *copy, const char *etag, struct s3pve_error *err) 
 
 static int copy_single(struct copy *copy, struct s3pve_error *err) {
     _cleanup_(request_clear) struct request rq;
-    struct s3pve_call call = call_for(copy, copy->from.size);
     struct etag_reader reader = {.path = "CopyObjectResult/ETag"};
 
-    request_init(&rq, "CopyObject", "PUT", copy->dst, &call);
+    request_init(&rq, "CopyObject", "PUT", copy->dst, span_call(&copy->span));
     source_headers(copy, &rq);
     object_describe(copy->client, &rq, copy->replace ? &copy->options : NULL, NULL);
     request_header(&rq, "x-amz-metadata-directive", copy->replace ? "REPLACE" : "COPY");
@@ -304,14 +302,13 @@ static int copy_through_us(struct copy *copy, struct s3pve_error *err) {
 /* Where the store does not carry them over: what is known of the source, and its tags, if there are
  * any and we may see them. */
 static void inherit(struct copy *copy) {
-    struct s3pve_call call = call_for(copy, 0);
-
     if (copy->replace)
         return;
     copy->options.content_type = copy->from.content_type;
     copy->options.meta = copy->from.meta;
     copy->options.n_meta = copy->from.n_meta;
-    if (copy->tags || s3pve_object_tags(copy->client, copy->src, &copy->tags, &call, NULL) == 0)
+    if (copy->tags ||
+        s3pve_object_tags(copy->client, copy->src, &copy->tags, span_call(&copy->span), NULL) == 0)
         copy->options.tags = copy->tags;
 }
 
@@ -341,11 +338,10 @@ static int copy_some_way(struct copy *copy, struct s3pve_error *err) {
 
 /* Servers disagree on the quotes of an ETag (see put.c): was that all? */
 static bool is_source_the_same(struct copy *copy) {
-    struct s3pve_call call = call_for(copy, 0);
     struct s3pve_info now;
 
     return copy->from.etag[0] &&
-           object_head(copy->client, copy->src, &call, &now, NULL, NULL) == 0 &&
+           object_head(copy->client, copy->src, span_call(&copy->span), &now, NULL, NULL) == 0 &&
            strcmp(now.etag, copy->from.etag) == 0;
 }
 
@@ -359,17 +355,15 @@ static int copy_run(struct copy *copy, struct s3pve_error *err) {
 }
 
 static int copy_check(struct copy *copy, struct s3pve_error *err) {
-    struct s3pve_call call = call_for(copy, 0);
-    struct span span;
-
-    if (s3pve_object_head(copy->client, copy->src, &copy->from, &call, err) < 0)
+    span_begin(&copy->span, copy->client, copy->call, 0);
+    if (s3pve_object_head(copy->client, copy->src, &copy->from, span_call(&copy->span), err) < 0)
         return -1;
+    span_extend(&copy->span, copy->from.size / COPY_BYTES_MS);
     if (copy->replace && !copy->options.content_type)
         copy->options.content_type = copy->from.content_type;
     if (!copy->options.if_absent && !copy->options.if_match)
         return 0;
-    span_begin(&span, copy->client, copy->call, 0);
-    return object_check_condition(copy->dst, &copy->options, NULL, &span, &copy->info, err);
+    return object_check_condition(copy->dst, &copy->options, NULL, &copy->span, &copy->info, err);
 }
 
 static int copy_object(struct copy *copy, struct s3pve_error *err) {

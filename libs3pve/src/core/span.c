@@ -22,6 +22,10 @@ void span_begin(
     span->until_ms = now_ms(client) + (int64_t)ms;
 }
 
+void span_extend(struct span *span, uint64_t extra_ms) {
+    span->until_ms += (int64_t)(extra_ms < CALL_MS_MAX ? extra_ms : CALL_MS_MAX);
+}
+
 bool span_is_over(const struct span *span) {
     return now_ms(span->client) >= span->until_ms;
 }

@@ -23,6 +23,9 @@ void span_begin(
     struct span *span, struct s3pve_client *client, const struct s3pve_call *call, uint64_t extra_ms
 );
 
+/* It turns out to need so much more. */
+void span_extend(struct span *span, uint64_t extra_ms);
+
 /* Is the call's time up?  What is still asked then is for the record. */
 bool span_is_over(const struct span *span);
 
