@@ -81,8 +81,10 @@ _public_ struct s3pve_client *s3pve_client_close(struct s3pve_client *client) {
     sigv4_key_wipe(&client->signing_key);
     creds_clear(&client->creds);
     config_clear(&client->config);
-    pthread_mutex_destroy(&client->renewing);
-    pthread_mutex_destroy(&client->lock);
+    if (!forked) {
+        pthread_mutex_destroy(&client->renewing);
+        pthread_mutex_destroy(&client->lock);
+    }
     free(client);
     return NULL;
 }

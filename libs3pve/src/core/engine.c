@@ -470,8 +470,10 @@ void engine_free(struct engine *engine, bool forked) {
         }
         pthread_join(engine->thread, NULL);
     }
-    pthread_cond_destroy(&engine->moved);
-    pthread_mutex_destroy(&engine->lock);
+    if (!forked) { /* or a thread of the parent's may hold them, for ever */
+        pthread_cond_destroy(&engine->moved);
+        pthread_mutex_destroy(&engine->lock);
+    }
     free(engine);
 }
 
