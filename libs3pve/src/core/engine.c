@@ -30,48 +30,6 @@ int64_t engine_now(const struct engine *engine) {
     return engine->client->transport.now_ms(engine->client->transport.ctx);
 }
 
-/* ------------------------------------------------------------------ lists */
-
-void requests_remove(struct requests *list, struct request *rq) {
-    *(rq->prev ? &rq->prev->next : &list->first) = rq->next;
-    *(rq->next ? &rq->next->prev : &list->last) = rq->prev;
-    rq->next = rq->prev = NULL;
-    list->n--;
-}
-
-void requests_append(struct requests *list, struct request *rq) {
-    rq->prev = list->last;
-    rq->next = NULL;
-    *(list->last ? &list->last->next : &list->first) = rq;
-    list->last = rq;
-    list->n++;
-}
-
-static void requests_prepend(struct requests *list, struct request *rq) {
-    rq->next = list->first;
-    rq->prev = NULL;
-    *(list->first ? &list->first->prev : &list->last) = rq;
-    list->first = rq;
-    list->n++;
-}
-
-static struct requests *list_of(struct engine *engine, const struct request *rq) {
-    switch (rq->state) {
-    case REQUEST_QUEUED: return &engine->queued;
-    case REQUEST_WAITING: return &engine->waiting;
-    default: return &engine->sent;
-    }
-}
-
-void engine_queue(struct engine *engine, struct request *rq) {
-    rq->state = REQUEST_QUEUED;
-    rq->queued_ms = engine_now(engine);
-    if (rq->urgent)
-        requests_prepend(&engine->queued, rq);
-    else
-        requests_append(&engine->queued, rq);
-}
-
 /* ---------------------------------------------------------------- the end */
 
 void engine_log(
@@ -141,6 +99,14 @@ void engine_wait_then_queue(struct engine *engine, struct request *rq, unsigned 
     rq->not_before_ms = engine_now(engine) + wait_ms;
     rq->state = REQUEST_WAITING;
     requests_append(&engine->waiting, rq);
+}
+
+static struct requests *list_of(struct engine *engine, const struct request *rq) {
+    switch (rq->state) {
+    case REQUEST_QUEUED: return &engine->queued;
+    case REQUEST_WAITING: return &engine->waiting;
+    default: return &engine->sent;
+    }
 }
 
 static void engine_drop_exchange(struct engine *engine, struct request *rq) {
@@ -218,6 +184,7 @@ static void engine_send(struct engine *engine, struct request *rq, int64_t now) 
     int64_t left = rq->deadline_ms - now;
 
     requests_remove(&engine->queued, rq);
+    engine->n_urgent = rq->urgent ? engine->n_urgent + 1 : 0;
     rq->moved_ms += now - rq->queued_ms;
     rq->attempts++;
     if (!rq->range.set)
@@ -237,8 +204,10 @@ static void engine_send(struct engine *engine, struct request *rq, int64_t now) 
 }
 
 static void engine_start(struct engine *engine, int64_t now) {
-    while (engine->queued.first && engine->sent.n < engine->window / WINDOW_UNIT)
-        engine_send(engine, engine->queued.first, now);
+    struct request *rq;
+
+    while ((rq = engine_next(engine)))
+        engine_send(engine, rq, now);
 }
 
 /* ------------------------------------------------------------------ drive */

@@ -23,7 +23,8 @@ struct engine {
     bool driving, stopping;
     bool any_done; /* in this step: somebody waits for it, so do not sleep */
     struct requests queued, waiting, sent;
-    unsigned window; /* in 1/WINDOW_UNIT requests */
+    unsigned window;   /* in 1/WINDOW_UNIT requests */
+    unsigned n_urgent; /* started since the last one that is not */
     int64_t halved_ms;
     int budget; /* retry tokens */
     bool new_limits;
@@ -44,14 +45,22 @@ void engine_note_answer(struct engine *engine, struct request *rq);
 /* When the lists must be looked at again, @due at the latest. */
 int64_t engine_due_ms(const struct engine *engine, int64_t now, int64_t due);
 
-/* --- engine.c */
+/* --- engine_queue.c, all with the lock */
 
-bool engine_cancelled(const struct request *rq);
 void requests_remove(struct requests *list, struct request *rq);
 void requests_append(struct requests *list, struct request *rq);
 
-/* With the lock: back into the queue, or back to the caller; @rq is in no list. */
+/* Into the queue; @rq is in no list. */
 void engine_queue(struct engine *engine, struct request *rq);
+
+/* Who of the queue may go now; NULL: nobody. */
+struct request *engine_next(const struct engine *engine);
+
+/* --- engine.c */
+
+bool engine_cancelled(const struct request *rq);
+
+/* With the lock: into the queue after a while, or back to the caller; @rq is in no list. */
 void engine_wait_then_queue(struct engine *engine, struct request *rq, unsigned wait_ms);
 void engine_done(struct engine *engine, struct request *rq);
 

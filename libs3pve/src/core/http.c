@@ -480,7 +480,7 @@ int http_transport(
 
     curl_share_setopt(http->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
     curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
-    curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)config->connections);
+    curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, 2L * config->connections);
     http_limit(http, config->upload_limit, config->download_limit);
     *ret_transport = (struct transport){
         .start = http_start,

@@ -69,7 +69,7 @@ struct request {
     bool checksum;     /* the body deserves a transport checksum (Content-MD5 or CRC32C) */
     bool once;         /* a lost answer must not be resent: fail with .ambiguous */
     bool slow_answer;  /* Complete, Copy: silence for minutes is normal */
-    bool urgent;       /* somebody waits: ahead of bulk parts in the queue */
+    bool urgent;       /* somebody waits: ahead of bulk, see engine_queue.c */
     bool quiet;        /* its failure is an answer that was asked for: no warning */
     unsigned delay_ms; /* before the first attempt */
     size_t reply_max;  /* bytes of body to keep; 0: LIMIT_REPLY */
