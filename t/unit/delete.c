@@ -64,6 +64,30 @@ static void a_thousand_and_one_are_two_requests(void) {
     script_clear(&s);
 }
 
+static void only_what_was_asked_for_is_deleted(void) {
+    struct script other = {ANSWERS(
+        {.status = 200,
+         .body = "<DeleteResult><Error><Key>p/else</Key><Code>InternalError</Code></Error>"
+                 "</DeleteResult>"},
+        GONE
+    )};
+    struct script nameless = {ANSWERS(
+        {.status = 200,
+         .body = "<DeleteResult><Error><Code>InternalError</Code></Error></DeleteResult>"},
+        GONE
+    )};
+    struct script *const all[] = {&other, &nameless};
+
+    for (size_t i = 0; i < 2; i++) {
+        struct s3pve_error err = S3PVE_ERROR_INIT;
+
+        is_int(delete_with(all[i], three, 3, &err), -1, "an error for a key of the server's own");
+        is_int(err.code, S3PVE_E_CORRUPT, "... is one");
+        is_int(all[i]->n_sent, 1, "... and deletes nothing");
+        script_clear(all[i]);
+    }
+}
+
 static void what_a_batch_could_not_delete_is_tried_alone(void) {
     struct script fine = {ANSWERS(
         {.status = 200,
@@ -160,6 +184,7 @@ int main(void) {
     a_missing_object_is_deleted();
     many_keys_are_one_request();
     a_thousand_and_one_are_two_requests();
+    only_what_was_asked_for_is_deleted();
     what_a_batch_could_not_delete_is_tried_alone();
     a_server_without_batches_is_remembered();
     a_key_xml_cannot_carry_goes_alone();

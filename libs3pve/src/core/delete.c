@@ -126,19 +126,37 @@ static int batch_body(const struct batch *batch, struct buf *body) {
     return rc < 0 ? -1 : buf_str(body, "</Delete>");
 }
 
+/* Only a key that was asked for: what else a server names is not to be deleted, nor to be forgiven.
+ */
+static void try_alone(struct batch *batch) {
+    const char *key = client_relative_key(batch->client, batch->key);
+
+    for (size_t i = 0; key && i < batch->n_keys; i++) {
+        if (strcmp(batch->keys[i], key) == 0) {
+            singles_add(batch->singles, batch->keys[i]);
+            return;
+        }
+    }
+    if (batch->singles->first.code == S3PVE_OK)
+        error_set(
+            &batch->singles->first,
+            S3PVE_E_CORRUPT,
+            "DeleteObjects: %.40s for a key that was not asked for",
+            batch->code[0] ? batch->code : "an error"
+        );
+}
+
 /* One <Error><Key/><Code/></Error> a key that is still there. */
 static int on_element(void *ctx, const char *path, const char *text) {
     struct batch *batch = ctx;
-    const char *key;
 
     if (strcmp(path, "DeleteResult/Error/Key") == 0) {
         snprintf(batch->key, sizeof(batch->key), "%s", text);
     } else if (strcmp(path, "DeleteResult/Error/Code") == 0) {
         snprintf(batch->code, sizeof(batch->code), "%s", text);
     } else if (strcmp(path, "DeleteResult/Error") == 0) {
-        key = client_relative_key(batch->client, batch->key);
-        if (key && *key && strcmp(batch->code, "NoSuchKey") != 0)
-            singles_add(batch->singles, key);
+        if (strcmp(batch->code, "NoSuchKey") != 0)
+            try_alone(batch);
         batch->key[0] = batch->code[0] = '\0';
     }
     return 0;
