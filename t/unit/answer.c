@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
+#include "base/limits.h"
 #include "core/request.h"
 #include "script.h"
 #include "tap.h"
@@ -169,7 +171,79 @@ static void a_redirect_names_the_endpoint(void) {
     }
 }
 
+/* ---------------------------------------------------------------- bounds */
+
+static int send_with(struct answer answer, struct s3pve_error *err, size_t *ret_body_len) {
+    struct script s = {.answers = &answer, .n_answers = 1};
+    struct s3pve_client *client = script_client(&s, NULL);
+    struct s3pve_call call = {.max_attempts = 1};
+    struct request rq;
+    int rc;
+
+    request_init(&rq, "GetBucketPolicy", "GET", NULL, &call);
+    *err = S3PVE_ERROR_INIT;
+    rc = request_send(client, &rq, err);
+    *ret_body_len = rq.reply.body_len;
+    request_clear(&rq);
+    s3pve_client_close(client);
+    script_clear(&s);
+    return rc;
+}
+
+static void the_number_of_headers_is_bounded(void) {
+    _cleanup_(buf_clear) struct buf headers = {0};
+    struct s3pve_error err;
+    size_t len;
+
+    for (int i = 1; i < LIMIT_HEADERS; i++) /* and one with the length */
+        buf_printf(&headers, "x-%d: v\n", i);
+    is_int(
+        send_with((struct answer){.status = 200, .headers = headers.data}, &err, &len),
+        0,
+        "many headers are taken"
+    );
+    buf_str(&headers, "x-more: v\n");
+    send_with((struct answer){.status = 200, .headers = headers.data}, &err, &len);
+    is_int(err.code, S3PVE_E_CORRUPT, "... one more is refused");
+    ok(strstr(err.message, "too many headers"), "... %s", err.message);
+}
+
+static void answers_are_bounded(void) {
+    _cleanup_(buf_clear) struct buf body = {0};
+    struct s3pve_error err;
+    size_t len;
+
+    while (body.len < LIMIT_REPLY)
+        buf_str(&body, "0123456789abcdef");
+    is_int(
+        send_with((struct answer){.status = 200, .body = body.data}, &err, &len),
+        0,
+        "a long answer is taken"
+    );
+    is_int((long long)len, LIMIT_REPLY, "... as a whole");
+    buf_str(&body, "0");
+    send_with((struct answer){.status = 200, .body = body.data}, &err, &len);
+    is_int(err.code, S3PVE_E_CORRUPT, "... with a byte more it is refused");
+    ok(len <= LIMIT_REPLY, "... and not kept");
+}
+
+static void error_pages_are_cut(void) {
+    _cleanup_(buf_clear) struct buf body = {0};
+    struct s3pve_error err;
+    size_t len;
+
+    buf_str(&body, "<Error><Code>NoSuchBucket</Code><Message>");
+    while (body.len < 3 * LIMIT_ERROR_BODY)
+        buf_str(&body, "and so on ");
+    send_with((struct answer){.status = 404, .body = body.data}, &err, &len);
+    is_int(err.code, S3PVE_E_NO_BUCKET, "an error page without end is read as far as it matters");
+    is_int((long long)len, LIMIT_ERROR_BODY, "... and no more of it is kept");
+}
+
 int main(void) {
+    the_number_of_headers_is_bounded();
+    answers_are_bounded();
+    error_pages_are_cut();
     a_redirect_names_the_endpoint();
     a_body_whose_end_nobody_told_is_refused();
     only_the_range_that_was_asked_for_is_taken();

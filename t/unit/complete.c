@@ -25,7 +25,8 @@
                                   "\"\nx-amz-meta-s3pve-write: " marker "\n"                       \
     }
 #define OURS HAS(SIZE, ETAG, "mark")
-#define THEIRS HAS("3", "other", "foreign")
+#define THEIRS HAS(SIZE, "other", "foreign")
+#define CHANGED HAS("9", "other", "mark")
 #define NO_UPLOAD                                                                                  \
     { .status = 404, .body = "<Error><Code>NoSuchUpload</Code></Error>" }
 #define REFUSED                                                                                    \
@@ -140,6 +141,7 @@ static void a_lost_answer_is_resolved_by_reading(void) {
     struct script there = {ANSWERS(LOST, OURS)};
     struct script not_there = {ANSWERS(LOST, ABSENT, COMPLETED(ETAG))};
     struct script older = {ANSWERS(LOST, THEIRS, COMPLETED(ETAG))};
+    struct script cut = {ANSWERS(LOST, CHANGED, COMPLETED(ETAG))};
     struct script hidden = {ANSWERS(LOST, {.status = 403})};
     struct result r = complete_with(&there, &plain);
 
@@ -150,13 +152,18 @@ static void a_lost_answer_is_resolved_by_reading(void) {
     is_int(r.rc, 0, "nothing there: sent again");
     is_int(not_there.n_sent, 3, "... after looking");
     r = complete_with(&older, &plain);
-    is_int(r.rc, 0, "an older object there: sent again too");
+    is_int(r.rc, 0, "another's object there, of our size: sent again too");
+    is_int(older.n_sent, 3, "... as its marker is not ours");
+    r = complete_with(&cut, &plain);
+    is_int(r.rc, 0, "our marker on fewer bytes: sent again");
+    is_int(cut.n_sent, 3, "... as that is not what we published");
     r = complete_with(&hidden, &plain);
     is_int(r.err.code, S3PVE_E_IO, "if we may not look, the lost answer is the error");
     ok(strstr(r.err.message, "not known whether") != NULL, "... and it says so");
     script_clear(&there);
     script_clear(&not_there);
     script_clear(&older);
+    script_clear(&cut);
     script_clear(&hidden);
 }
 

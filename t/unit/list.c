@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "script.h"
 #include "tap.h"
 
@@ -97,6 +98,28 @@ static void the_next_page_is_under_way(void) {
     is_int(s3pve_list_next(list, &entry, NULL), 0, "then it is over");
     is_int(s3pve_list_next(list, &entry, NULL), 0, "... and stays so");
     s3pve_list_close(list);
+    s3pve_client_close(client);
+    script_clear(&script);
+}
+
+static void serve_endless(
+    struct script *script, const struct sent *sent, struct answer *ret_answer
+) {
+    static char pages[2][200];
+    char *page = pages[script->n_sent % 2];
+
+    snprintf(page, sizeof(pages[0]), PAGE(MORE("t%u")), script->n_sent);
+    *ret_answer = (struct answer){.status = 200, .body = page};
+}
+
+static void a_listing_without_end_ends(void) {
+    struct script script = {.serve = serve_endless};
+    struct s3pve_client *client = script_client(&script, NULL);
+    _cleanup_(buf_clear) struct buf got = {0};
+
+    walk(client, "", NULL, NULL, &got);
+    is_str(buf_text(&got), "!CORRUPT", "a server that always has more is not heard for ever");
+    is_int(script.n_sent, LIMIT_LIST_PAGES, "... but long");
     s3pve_client_close(client);
     script_clear(&script);
 }
@@ -232,6 +255,7 @@ int main(void) {
     one_level();
     the_next_page_is_under_way();
     a_listing_can_be_left();
+    a_listing_without_end_ends();
     servers_of_version_1();
     failures_are_told();
     questions_are_checked();

@@ -167,6 +167,32 @@ static void pages_are_bounded(void) {
     ok(strstr(err.message, "far more names"), "... %s", err.message);
 }
 
+static void tokens_are_bounded(void) {
+    _cleanup_(list_page_clear) struct list_page page = {0};
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    char token[LIMIT_TOKEN + 2], xml[sizeof(token) + 200];
+
+    for (int more = 0; more < 2; more++) {
+        memset(token, 'x', sizeof(token));
+        token[LIMIT_TOKEN + more] = '\0';
+        snprintf(
+            xml,
+            sizeof(xml),
+            LIST("<IsTruncated>true</IsTruncated>"
+                 "<NextContinuationToken>%s</NextContinuationToken>"),
+            token
+        );
+        list_page_clear(&page);
+        is_int(
+            list_page_parse(xml, strlen(xml), "", &page, &err),
+            more ? -1 : 0,
+            "%s",
+            more ? "... and refused beyond the bound" : "a long token is taken"
+        );
+    }
+    ok(strstr(err.message, "token"), "... %s", err.message);
+}
+
 static void truncation(void) {
     static const struct {
         const char *xml;
@@ -197,6 +223,7 @@ int main(void) {
     bad_pages_are_refused();
     names_are_decoded();
     pages_are_bounded();
+    tokens_are_bounded();
     truncation();
     return done_testing();
 }

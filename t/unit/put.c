@@ -138,6 +138,22 @@ static void a_lost_answer_is_resolved_by_reading(void) {
     script_clear(&unclear);
 }
 
+static void two_that_write_at_once_are_told_apart(void) {
+    static const struct answer raced = {
+        .status = 409, .body = "<Error><Code>ConditionalRequestConflict</Code></Error>"};
+    struct script absent = {ANSWERS(raced, ABSENT, STORED)}, lost = {ANSWERS(raced, IS_THEIRS)};
+    struct result r = put_with(&absent, S3PVE_YES, &if_absent);
+
+    is_int(r.rc, 0, "a 409, and nothing there after all: written");
+    is_int(absent.n_sent, 3, "... by sending it again");
+    is_str(sent_header(&absent.sent[2], "if-none-match"), "*", "... under the same condition");
+    r = put_with(&lost, S3PVE_YES, &if_absent);
+    is_int(r.err.code, S3PVE_E_CONFLICT, "a 409, and the other's there: CONFLICT");
+    is_int(lost.n_sent, 2, "... and nothing more is sent");
+    script_clear(&absent);
+    script_clear(&lost);
+}
+
 static void losing_against_oneself_is_winning(void) {
     struct script s = {ANSWERS(LOST, ABSENT, REFUSED, IS_OURS)};
     struct result r = put_with(&s, S3PVE_YES, &if_absent);
@@ -251,6 +267,7 @@ int main(void) {
     nonsense_is_refused_before_the_network();
     if_absent_wins_or_loses_on_the_server();
     a_lost_answer_is_resolved_by_reading();
+    two_that_write_at_once_are_told_apart();
     losing_against_oneself_is_winning();
     answers_lost_for_ever_are_an_error();
     what_a_server_is_not_known_to_keep_is_looked_at_first();
