@@ -40,9 +40,11 @@ for my $case (['kill', 'revive', 'refuses connections'], ['pause', 'resume', 'do
 
     my $begin = time();
     my $said = $pve->fails('vzdump', 999, '--storage', 'st');
-    cmp_ok(time() - $begin, '<', 20, 'a backup fails at once');
-    my (undef, $out, $err) = $pve->run('pvesm', 'list', 'st');
-    cmp_ok(time() - $begin, '<', 40, 'so does a listing');
+    like($said, qr/connection check for storage 'st' failed - \S/, 'a backup fails, in words');
+    cmp_ok(time() - $begin, '<', 20, 'at once');
+    $said = $pve->fails('pvesm', 'list', 'st', '--content', 'backup');
+    like($said, qr/^connection check for storage 'st' failed - \S/m, 'so does a listing, in words');
+    cmp_ok(time() - $begin, '<', 40, 'and soon');
     $pve->fails('pvesm', 'set', 'st', '--s3-access-key', 'OTHER');
     cmp_ok(time() - $begin, '<', 70, 'and a change of what would have to be tried');
     $pve->must('pvesm', 'set', 'st', '--content', $how =~ m/refuse/ ? 'iso' : 'iso,backup');
