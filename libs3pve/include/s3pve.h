@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -146,10 +148,11 @@ struct s3pve_client;
  * @config:     copied; may be freed after the call
  * @log:        where events go; NULL for nowhere
  *
- * Touches neither network nor threads.  A client is thread-safe, lives in the process that opened
- * it and must not be used after fork(); close() in a forked child frees memory only.
+ * Starts no thread and asks nobody, but for the keys: their file, or with `credentials` imds the
+ * machine's metadata service (3 s at most).  A client is thread-safe, lives in the process that
+ * opened it and must not be used after fork(); close() in a forked child frees memory only.
  *
- * Return: 0, or -1 (INVALID, NOMEM).
+ * Return: 0, or -1 (INVALID, NOMEM; NOT_FOUND, DENIED, IO, CORRUPT of the keys).
  */
 int s3pve_client_open(
     const struct s3pve_config *config,
@@ -193,8 +196,8 @@ struct s3pve_counters {
     uint64_t n_errors; /* that ended a request; answers such as NOT_FOUND and CONFLICT are none */
     uint64_t n_throttled;
     uint64_t bytes_sent, bytes_received;
-    int64_t last_ok_s;   /* when a request last succeeded, epoch seconds; 0: never */
-    int64_t last_fail_s; /* when one last failed for want of an answer or with 5xx; 0: never */
+    int64_t last_ok_s;   /* when the store last gave an answer, epoch seconds; 0: never */
+    int64_t last_fail_s; /* when it last gave none, or 403, 429 or 5xx; 0: never */
     unsigned in_flight;
     unsigned latency_ms; /* smoothed time to the first byte */
 };
@@ -254,6 +257,7 @@ int s3pve_object_put(
     struct s3pve_error *err
 );
 
+/** s3pve_object_head() - what the store says of it; NOT_FOUND, and NO_BUCKET where that is why */
 int s3pve_object_head(
     struct s3pve_client *client,
     const char *key,
@@ -323,7 +327,7 @@ int s3pve_object_delete(
 );
 
 /** s3pve_object_delete_many() - any number of keys, in batches where the server can; the first
- *  failure is reported after all were tried */
+ *  failure is reported after all were tried, or when time is up and the store does not answer */
 int s3pve_object_delete_many(
     struct s3pve_client *client,
     const char *const *keys,
@@ -333,7 +337,8 @@ int s3pve_object_delete_many(
 );
 
 /** s3pve_object_copy() - server-side copy of any size; multipart above 5 GiB; replaces @dst.
- *  @options: NULL keeps metadata and type. @ret_info may be NULL. */
+ *  @options: NULL keeps metadata, type and tags; @ret_info may be NULL.  Has a second for each 8 MB
+ *  on top of its timeout, as nothing tells that the store is at work; in parts, each part has. */
 int s3pve_object_copy(
     struct s3pve_client *client,
     const char *src,
@@ -463,7 +468,8 @@ int s3pve_upload_complete(
 /** s3pve_upload_abort() - drop the parts; the store's refusal is logged, not returned */
 void s3pve_upload_abort(struct s3pve_upload *upload, const struct s3pve_call *call);
 
-/** s3pve_upload_close() - free; aborts first unless completed.  Always returns NULL. */
+/** s3pve_upload_close() - free; aborts first unless completed, which may take the client's timeout
+ *  twice.  Always returns NULL. */
 struct s3pve_upload *s3pve_upload_close(struct s3pve_upload *upload);
 
 /** s3pve_upload_leave() - free, and leave the parts for s3pve_upload_resume().  Returns NULL. */
@@ -494,8 +500,10 @@ int s3pve_upload_resume(
 /**
  * s3pve_upload_sweep() - abort multipart uploads that nobody will finish
  * @prefix:     below this key prefix
- * @older_s:    started at least this many seconds ago
- * @n_aborted:  may be NULL
+ * @older_s:    started at least this many seconds ago, by the store's clock
+ * @n_aborted:  may be NULL; set on failure, too
+ *
+ * Return: 0, or -1 with the first failure; the others are tried while there is time.
  */
 int s3pve_upload_sweep(
     struct s3pve_client *client,
@@ -568,7 +576,8 @@ struct s3pve_caps {
     int skew_s;       /* server clock minus ours */
 };
 
-/** s3pve_probe() - find out, with sixteen requests on keys below ".s3pve/probe/" */
+/** s3pve_probe() - find out, with sixteen requests on keys below ".s3pve/probe/"; the timeout of
+ *  @call is a request's, which is tried four times unless it says otherwise */
 int s3pve_probe(
     struct s3pve_client *client,
     struct s3pve_caps *ret_caps,
@@ -581,9 +590,6 @@ char *s3pve_caps_text(const struct s3pve_caps *caps); /* JSON, one line; free() 
 int s3pve_caps_parse(const char *text, struct s3pve_caps *ret_caps, struct s3pve_error *err);
 
 /* ----------------------------------------------------------------- files */
-
-#include <sys/stat.h>
-#include <sys/types.h>
 
 /*
  * Objects as files: what a mount needs, and nothing about mounting.  Nodes are named by inode
