@@ -12,11 +12,13 @@
         .status = 403, .headers = "date: Wed, 15 Nov 2023 00:13:20 GMT\n", /* 1700007200 */        \
             .body = "<Error><Code>RequestTimeTooSkewed</Code></Error>"                             \
     }
+#define FINE                                                                                       \
+    { .status = 200 }
 #define IN_TIME                                                                                    \
     { .status = 200, .headers = "date: Wed, 15 Nov 2023 00:13:20 GMT\n" }
 
 static void many_requests_correct_the_clock_as_one(void) {
-    struct script s = {ANSWERS(SKEWED, SKEWED, SKEWED, IN_TIME, IN_TIME, IN_TIME, IN_TIME)};
+    struct script s = {ANSWERS(SKEWED, SKEWED, SKEWED, FINE, FINE, FINE, FINE)};
     struct s3pve_client *client = script_client(&s, NULL);
     struct request rqs[3], last;
 
@@ -71,8 +73,6 @@ static void a_slow_upload_does_not_move_the_clock(void) {
 
 #define ERROR(http_status, code)                                                                   \
     { .status = http_status, .body = "<Error><Code>" code "</Code></Error>" }
-#define FINE                                                                                       \
-    { .status = 200 }
 #define SLOW_DOWN ERROR(503, "SlowDown")
 
 static enum s3pve_code get(struct s3pve_client *client) {
