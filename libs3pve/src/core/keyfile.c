@@ -59,30 +59,37 @@ static int check_file(int fd, const char *path, bool *ret_exposed, struct s3pve_
     return 0;
 }
 
+static int add_chunk(
+    struct buf *text, const char *chunk, ssize_t n, const char *path, struct s3pve_error *err
+) {
+    if (n < 0)
+        return fail_errno(err, path, errno);
+    if (text->len + (size_t)n > LIMIT_KEYFILE)
+        return error_set(err, S3PVE_E_INVALID, "%s: longer than its size", path);
+    if (buf_add(text, chunk, (size_t)n) < 0)
+        return error_set(err, S3PVE_E_NOMEM, "%s: out of memory", path);
+    return 0;
+}
+
 static int read_all(
     const char *path, bool *ret_exposed, struct buf *text, struct s3pve_error *err
 ) {
     _cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     char chunk[4096];
     ssize_t n;
+    int rc = 0;
 
     if (fd < 0)
         return fail_errno(err, path, errno);
     if (check_file(fd, path, ret_exposed, err) < 0)
         return -1;
 
-    while ((n = read(fd, chunk, sizeof(chunk))) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fail_errno(err, path, errno);
-        if (text->len + (size_t)n > LIMIT_KEYFILE)
-            return error_set(err, S3PVE_E_INVALID, "%s: longer than its size", path);
-        if (buf_add(text, chunk, (size_t)n) < 0)
-            return error_set(err, S3PVE_E_NOMEM, "%s: out of memory", path);
+    while (rc == 0 && (n = read(fd, chunk, sizeof(chunk))) != 0) {
+        if (n > 0 || errno != EINTR)
+            rc = add_chunk(text, chunk, n, path, err);
     }
     explicit_bzero(chunk, sizeof(chunk));
-    return 0;
+    return rc;
 }
 
 static char *trim(char *text) {
