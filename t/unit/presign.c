@@ -60,6 +60,7 @@ static void a_guessed_region_is_asked_for(void) {
     is_int(s.n_sent, 2, "... which is asked for once");
     free(url);
     s3pve_client_close(client);
+    script_clear(&s);
 
     s = (struct script){.wall_s = 1700000000};
     client = script_client(&s, "region", "", NULL);
