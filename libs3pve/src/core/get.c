@@ -136,15 +136,6 @@ static int learn(struct get *get, const struct request *rq, struct s3pve_error *
     return 0;
 }
 
-static bool is_past_end(const struct request *rq) {
-    return rq->error.http_status == 416;
-}
-
-static bool ignores_ranges(const struct request *rq) {
-    return rq->error.http_status == 200 && rq->error.code == S3PVE_E_CORRUPT && !rq->received &&
-           !rq->reply.has_content_range;
-}
-
 /* ------------------------------------------------- a server without ranges */
 
 struct whole {
@@ -223,11 +214,11 @@ static int get_stream(struct get *get, uint64_t until, struct s3pve_error *err) 
         }
         if (get->write_errno)
             return get_fail(get, err);
-        if (is_past_end(&rq) && !get->etag[0]) {
+        if (object_is_past_end(&rq) && !get->etag[0]) {
             get->end = get->next; /* empty, or shorter than where we were to begin */
             return 0;
         }
-        if (ignores_ranges(&rq))
+        if (object_ignores_ranges(&rq))
             return get_whole(get, err);
         if (!get_goes_on(&rq))
             return -1;

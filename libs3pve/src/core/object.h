@@ -46,6 +46,10 @@ int object_head(
     struct s3pve_error *err
 );
 
+/* A failed read: it began where the object had ended; the server sends all, whatever was asked. */
+bool object_is_past_end(const struct request *rq);
+bool object_ignores_ranges(const struct request *rq);
+
 /* Take the marker out of what a store said of an object. */
 void object_hide_marker(struct s3pve_info *info, struct object_marker *ret_marker);
 

@@ -96,11 +96,11 @@ static int check_length(const struct request *rq, struct s3pve_error *err) {
     );
 }
 
-static bool is_past_end(const struct request *rq) {
+bool object_is_past_end(const struct request *rq) {
     return rq->error.http_status == 416;
 }
 
-static bool ignores_ranges(const struct request *rq) {
+bool object_ignores_ranges(const struct request *rq) {
     return rq->error.http_status == 200 && rq->error.code == S3PVE_E_CORRUPT && !rq->received &&
            !rq->reply.has_content_range;
 }
@@ -121,9 +121,9 @@ static int pread_into(struct reading *r, struct s3pve_error *err) {
     rq.urgent = true;
     refine(&rq, r->if_match);
     if (request_send(r->client, &rq, err) < 0) {
-        if (ignores_ranges(&rq))
+        if (object_ignores_ranges(&rq))
             return pread_sliced(r, err);
-        if (!is_past_end(&rq))
+        if (!object_is_past_end(&rq))
             return -1;
         r->to.iov_len = 0;
         return read_info(r, err);
