@@ -281,6 +281,33 @@ static void expired_keys_are_fetched_again_once_for_all(void) {
     script_clear(&s);
 }
 
+static void signature_sent(struct script *s, struct s3pve_client *client, char ret_text[256]) {
+    const char *at;
+
+    key_sent(s, client);
+    at = strstr(sent_header(&s->sent[s->n_sent - 1], "authorization"), "Signature=");
+    snprintf(ret_text, 256, "%s", at);
+}
+
+static void a_signing_key_is_derived_once_a_day(void) {
+    struct script s = {.serve = serve_fine};
+    struct s3pve_client *client = script_client(&s, NULL);
+    char first[256], second[256], next_day[256];
+
+    signature_sent(&s, client, first);
+    client->creds.secret_key[0] = 'X'; /* as if nobody needed it any more */
+    signature_sent(&s, client, second);
+    is_str(second, first, "the key derived from the secret is kept");
+    s.wall_s += 86400;
+    signature_sent(&s, client, second);
+    client->creds.secret_key[0] = 'S';
+    sigv4_key_wipe(&client->signing_key);
+    signature_sent(&s, client, next_day);
+    ok(strcmp(second, next_day) != 0, "... until the next day, when it is derived anew");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 /* ---------------------------------------------------------------- another configuration */
 
 static char keys_path[] = "/tmp/s3pve-client.XXXXXX";
@@ -421,6 +448,7 @@ int main(void) {
     keys_are_renewed_before_they_expire();
     renewal_follows_the_configuration();
     expired_keys_are_fetched_again_once_for_all();
+    a_signing_key_is_derived_once_a_day();
     every_option_is_taken_or_said_not_to_be();
     new_limits_are_in_force();
     a_forked_child_is_refused_whatever_its_parent_was_doing();
