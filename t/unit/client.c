@@ -308,6 +308,50 @@ static void a_signing_key_is_derived_once_a_day(void) {
     script_clear(&s);
 }
 
+/* In place of the C library's, fortified or not: what was wiped, as far as we look for it. */
+static const char *looked_for;
+static unsigned n_wiped;
+
+static void note_wiped(uintptr_t at, size_t len) {
+    if (looked_for && len && memmem((const void *)at, len, looked_for, strlen(looked_for)))
+        n_wiped++;
+}
+
+void __explicit_bzero_chk(void *data, size_t len, size_t room);
+void __explicit_bzero_chk(void *data, size_t len, size_t room) {
+    note_wiped((uintptr_t)data, len);
+    memset(data, 0, len);
+    __asm__ volatile("" : : "r"(data) : "memory");
+}
+
+void explicit_bzero(void *data, size_t len) {
+    uintptr_t at = (uintptr_t)data;
+
+    __asm__ volatile("" : "+r"(at)); /* or the compiler would know that nobody reads it */
+    note_wiped(at, len);
+    memset(data, 0, len);
+    __asm__ volatile("" : : "r"(data) : "memory");
+}
+
+static unsigned wiped_at_close(const char *secret) {
+    struct script s = {.serve = serve_fine};
+    struct s3pve_client *client =
+        script_client(&s, "secret-key", "TOPSECRET", "session-token", "THETOKEN", NULL);
+
+    key_sent(&s, client);
+    looked_for = secret;
+    n_wiped = 0;
+    s3pve_client_close(client);
+    looked_for = NULL;
+    script_clear(&s);
+    return n_wiped;
+}
+
+static void secrets_are_wiped_at_the_end(void) {
+    is_int(wiped_at_close("TOPSECRET"), 2, "the secret is wiped where it was set and where used");
+    is_int(wiped_at_close("THETOKEN"), 2, "... and a token likewise");
+}
+
 /* ---------------------------------------------------------------- another configuration */
 
 static char keys_path[] = "/tmp/s3pve-client.XXXXXX";
@@ -449,6 +493,7 @@ int main(void) {
     renewal_follows_the_configuration();
     expired_keys_are_fetched_again_once_for_all();
     a_signing_key_is_derived_once_a_day();
+    secrets_are_wiped_at_the_end();
     every_option_is_taken_or_said_not_to_be();
     new_limits_are_in_force();
     a_forked_child_is_refused_whatever_its_parent_was_doing();
