@@ -339,8 +339,7 @@ static unsigned wiped_at_close(const char *secret) {
         script_client(&s, "secret-key", "TOPSECRET", "session-token", "THETOKEN", NULL);
 
     key_sent(&s, client);
-    looked_for = secret;
-    n_wiped = 0;
+    looked_for = secret, n_wiped = 0;
     s3pve_client_close(client);
     looked_for = NULL;
     script_clear(&s);
@@ -349,15 +348,14 @@ static unsigned wiped_at_close(const char *secret) {
 
 static void secrets_are_wiped_at_the_end(void) {
     is_int(wiped_at_close("TOPSECRET"), 2, "the secret is wiped where it was set and where used");
-    is_int(wiped_at_close("THETOKEN"), 2, "... and a token likewise");
+    is_int(wiped_at_close("THETOKEN"), 2, "... and a token");
 }
 
-/* ---------------------------------------------------------------- another configuration */
+/* ---------------------------------------------------------------- reconfiguration */
 
 static char keys_path[] = "/tmp/s3pve-client.XXXXXX";
 
 enum { TAKEN, RESTART, NEVER = -1 }; /* what s3pve_client_reconfigure() returns */
-
 static const struct {
     const char *name, *value;
     int result;
