@@ -650,7 +650,8 @@ int s3pve_files_lookup(
 );
 void s3pve_files_forget(struct s3pve_files *files, uint64_t ino, uint64_t n);
 int s3pve_files_getattr(struct s3pve_files *files, uint64_t ino, struct stat *ret_attr);
-/** @set: bits below.  A size change works on small and open files; grows with zeroes. */
+/** @set: bits below.  A new size is published at once, or with what a writer has yet to publish;
+ *  -ESTALE as from s3pve_file_open(). */
 int s3pve_files_setattr(
     struct s3pve_files *files,
     uint64_t ino,
@@ -696,7 +697,8 @@ int s3pve_files_create(
     struct stat *ret_attr,
     struct s3pve_file **ret_file
 );
-/** s3pve_file_open() - pins one version for reading; O_TRUNC starts a new one.
+/** s3pve_file_open() - pins one version for reading; O_TRUNC starts a new one.  -ESTALE: the inode
+ *  is not its name's any more, look it up again; -EBUSY: it is being written.
  *  @ret_keep_cache: pages the kernel has of this inode are still good */
 int s3pve_file_open(
     struct s3pve_files *files,
@@ -708,6 +710,10 @@ int s3pve_file_open(
 /** Return: bytes read (0 at the end), or a negative errno */
 ssize_t s3pve_file_read(struct s3pve_file *file, void *buf, size_t len, uint64_t offset);
 ssize_t s3pve_file_write(struct s3pve_file *file, const void *buf, size_t len, uint64_t offset);
+/** s3pve_file_truncate() - of a file open for writing; published with the rest of it */
+int s3pve_file_truncate(struct s3pve_file *file, uint64_t size);
+/** s3pve_file_is_direct() - a writer has it open, too: the kernel may keep no pages for it */
+bool s3pve_file_is_direct(const struct s3pve_file *file);
 /** s3pve_file_flush() - the last close(2), as far as one can tell: publish (or seal, see promise 3)
  *  and say how it went.  Harmless when repeated or when nothing changed.  A write may still follow
  *  (a descriptor that was passed on); then the next flush publishes the longer file, or that write

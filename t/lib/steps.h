@@ -121,8 +121,7 @@ static inline long mount_size(const char *path) {
     return rc < 0 ? rc : (long)st.st_size;
 }
 
-/* open(2), with O_CREAT or without; *ret_file NULL on failure. */
-static inline int mount_open(const char *path, int flags, struct s3pve_file **ret_file) {
+static inline int mount_open_once(const char *path, int flags, struct s3pve_file **ret_file) {
     const char *name;
     uint64_t parent = mount_parent(path, &name), ino;
     struct stat st;
@@ -137,6 +136,14 @@ static inline int mount_open(const char *path, int flags, struct s3pve_file **re
     }
     ino = mount_ino(path);
     return ino ? s3pve_file_open(fs, ino, flags, ret_file, NULL) : -errno;
+}
+
+/* open(2), with O_CREAT or without, and ESTALE tried once more as the kernel does; *ret_file NULL
+ * on failure. */
+static inline int mount_open(const char *path, int flags, struct s3pve_file **ret_file) {
+    int rc = mount_open_once(path, flags, ret_file);
+
+    return rc == -ESTALE ? mount_open_once(path, flags, ret_file) : rc;
 }
 
 static inline int mount_close(struct s3pve_file *file) {

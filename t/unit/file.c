@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <string.h>
+
 #include "mount3.h"
 
 static void open_so_many(void) {
@@ -23,8 +25,46 @@ static void open_so_many(void) {
     ok(mount3_is_clean(), "nothing is left over");
 }
 
+static void one_inode_one_version(void) {
+    struct s3pve_file *reader, *writer, *late;
+    char text[16];
+    uint64_t ino;
+
+    mem3_put("snippets/v", "0123456789");
+    s3pve_files_expire(fs);
+    ino = mount_ino("snippets/v");
+    mount_open("snippets/v", O_RDONLY, &reader);
+    is_int(
+        s3pve_file_open(fs, ino, O_RDWR | O_TRUNC, &writer, NULL),
+        -ESTALE,
+        "who writes is told to look the name up again"
+    );
+    ok(mount_ino("snippets/v") != ino, "... which has another inode");
+    is_int(s3pve_file_open(fs, ino, O_RDONLY, &late, NULL), -ESTALE, "the old one is not opened");
+    is_int(mount_open("snippets/v", O_RDWR | O_TRUNC, &writer), 0, "then he may write");
+    mount_append(writer, "new", 0);
+    is_int(s3pve_file_read(reader, text, 10, 0), 10, "the reader has all of the old version");
+    ok(memcmp(text, "0123456789", 10) == 0, "... as it was");
+    is_int(mount_open("snippets/v", O_RDONLY, &late), -EBUSY, "nobody opens what is being written");
+    s3pve_file_flush(writer);
+    is_int(mount_open("snippets/v", O_RDONLY, &late), 0, "what is published may be opened");
+    ok(s3pve_file_is_direct(late), "... without pages in the kernel");
+    ino = mount_ino("snippets/v");
+    is_int(s3pve_file_truncate(writer, 0), 0, "its writer cuts it");
+    is_int(s3pve_file_read(late, text, 3, 0), -EIO, "... which is an error to others, not an end");
+    is_str(mem3_text("snippets/v"), "new", "... and nothing in the bucket yet");
+    is_int(mount_append(writer, "newer", 0), 0, "he writes on");
+    is_int(mount_close(writer), 0, "... and closes");
+    is_str(mem3_text("snippets/v"), "newer", "then it is published");
+    is_int((long long)mount_ino("snippets/v"), (long long)ino, "... in the inode he has");
+    s3pve_file_close(late);
+    s3pve_file_close(reader);
+    ok(mount3_is_clean(), "nothing is left over");
+}
+
 int main(void) {
     mount3_begin();
     open_so_many();
+    one_inode_one_version();
     return mount3_end();
 }

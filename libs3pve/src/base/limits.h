@@ -121,6 +121,7 @@
                                /* ... out of its directory so long, and PVE waits for 30 s */
 #define OFFLINE_MS 5000        /* either of them, while the store is known not to answer */
 #define WRITER_WAIT_MS 1000    /* for a writer that is about to be gone */
+#define RELEASE_WAIT_MS 100    /* for the kernel to say that he is, once he has published */
 #define CHECK_MS 5000          /* the heartbeat's request */
 #define CHECK_EVERY_MS 10000   /* ... and how often, while nothing else proves the store alive */
 #define COUNT_EVERY_MS 600000  /* used bytes are listed anew */

@@ -100,9 +100,9 @@ static enum job_kind kind_of(const struct fuse_file_info *fi) {
 
 /* How the kernel shall treat it.  What is only written passes by the page cache: a backup would
  * push everything else out of it.  What is only read needs no flush at its close. */
-static void set_modes(struct fuse_file_info *fi, bool keep_cache) {
+static void set_modes(struct fuse_file_info *fi, const struct s3pve_file *file, bool keep_cache) {
     fi->keep_cache = keep_cache;
-    fi->direct_io = (fi->flags & O_ACCMODE) == O_WRONLY;
+    fi->direct_io = (fi->flags & O_ACCMODE) == O_WRONLY || s3pve_file_is_direct(file);
     fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
 }
 
@@ -114,7 +114,7 @@ static int work_open(struct job *job) {
     int r = s3pve_file_open(job->session->files, job->ino, job->fi.flags, &file, &keep_cache);
     if (r < 0)
         return r;
-    set_modes(&job->fi, keep_cache);
+    set_modes(&job->fi, file, keep_cache);
     job->result = handle_new(job, file, job->ino);
     return job->result ? 0 : -ENOMEM;
 }
@@ -144,7 +144,7 @@ static int work_create(struct job *job) {
     int r = s3pve_files_create(files, job->ino, job->name, job->mode, flags, &job->attr, &file);
     if (r < 0)
         return r;
-    set_modes(&job->fi, false);
+    set_modes(&job->fi, file, false);
     job->fi.flags = flags;
     job->result = handle_new(job, file, job->attr.st_ino);
     if (!job->result)
@@ -274,10 +274,12 @@ void op_write(
     );
 }
 
-void handle_touched(const struct fuse_file_info *fi) {
+int handle_truncate(const struct fuse_file_info *fi, off_t size) {
     struct handle *handle = handle_of(fi);
-    LOCK_SCOPE(&handle->lock);
+    pthread_mutex_lock(&handle->lock);
     handle->changed = true;
+    pthread_mutex_unlock(&handle->lock);
+    return size < 0 ? -EINVAL : s3pve_file_truncate(handle->file, (uint64_t)size);
 }
 
 static int work_fsync(struct job *job) {
@@ -302,9 +304,7 @@ static int work_fallocate(struct job *job) {
     off_t end = job->offset + (off_t)job->len;
     if (r < 0 || attr.st_size >= end)
         return r;
-    attr.st_size = end;
-    handle_touched(&job->fi);
-    return s3pve_files_setattr(files, job->ino, &attr, S3PVE_SET_SIZE, &job->attr);
+    return handle_truncate(&job->fi, end);
 }
 
 void op_fallocate(

@@ -135,20 +135,25 @@ static int work_setattr(struct job *job) {
     if (r < 0)
         return r;
     unsigned bits = set_bits((int)job->flags);
+    if (job->fi.fh && bits & S3PVE_SET_SIZE) {
+        r = handle_truncate(&job->fi, wanted.st_size);
+        bits &= ~S3PVE_SET_SIZE;
+    }
+    if (r < 0)
+        return r;
     return s3pve_files_setattr(job->session->files, job->ino, &wanted, bits, &job->attr);
 }
 
 void op_setattr(
     fuse_req_t req, fuse_ino_t ino, struct stat *attr, int set, struct fuse_file_info *fi
 ) {
-    if (fi && (set & FUSE_SET_ATTR_SIZE))
-        handle_touched(fi);
     submit(
         req,
         JOB_WRITE,
         (struct job){
             .work = work_setattr,
             .reply = reply_attr,
+            .fi = fi ? *fi : (struct fuse_file_info){0},
             .ino = ino,
             .attr = *attr,
             .flags = (unsigned)set,

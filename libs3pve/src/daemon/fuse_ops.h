@@ -85,8 +85,8 @@ void op_fallocate(
     fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi
 );
 
-/** handle_touched() - an open file was changed by its descriptor: closing it must publish */
-void handle_touched(const struct fuse_file_info *fi);
+/** handle_truncate() - an open file is cut or grown by its descriptor: closing it will publish */
+int handle_truncate(const struct fuse_file_info *fi, off_t size);
 /** handles_drop() - close what the kernel will not close any more */
 void handles_drop(struct session *session);
 

@@ -9,6 +9,7 @@
 #include "core/client.h"
 #include "core/error.h"
 #include "files/entries.h"
+#include "files/file.h"
 #include "files/listing.h"
 #include "files/local.h"
 #include "files/names.h"
@@ -25,6 +26,8 @@ struct s3pve_file {
     struct stream *stream; /* one reference; NULL: not for writing */
     int fd;                /* a local file's; -1 otherwise */
     bool appends, can_read;
+    bool is_reader; /* counted as one */
+    bool is_direct; /* a writer may change it: the kernel may keep no pages */
 
     pthread_mutex_t lock;  /* guards the pointer below */
     struct reader *reader; /* owned */
@@ -36,56 +39,91 @@ static bool is_writer(int flags) {
 
 /* ---------------------------------------------------------------- opening */
 
-/* The kernel tells of a last close(2) when it likes: the next open may come first. */
-static bool is_taken(const struct node *node, bool is_new) {
-    const struct stream *stream = node->stream;
+/*
+ * Pages and size of a file are its inode's, whoever has it open, so an inode never changes its
+ * bytes under a reader who was there first: the name gets a fresh inode, and the kernel is told to
+ * look it up again (ESTALE, which open(2) and truncate(2) try once more by themselves).
+ */
+static int give_way(struct s3pve_files *files, struct node *node) {
+    struct node *fresh = tree_replace(&files->tree, node);
 
-    if (!stream || stream->is_held)
-        return false;
-    return !stream->is_settled || (!node->is_published && !is_new);
+    if (!fresh)
+        return -ENOMEM;
+    fresh->writer_due_ms = clock_monotonic_ms() + RELEASE_WAIT_MS;
+    if (node->stream)
+        stream_supersede(node->stream);
+    return -ESTALE;
 }
 
-/* With `lock` held, dropped while waiting; @node is pinned.  Return: 0, -EBUSY, or -EINTR. */
-static int wait_writer(struct s3pve_files *files, const struct node *node, bool is_new) {
-    struct s3pve_call call = files_call(files, 0);
-    int64_t until = clock_monotonic_ms() + WRITER_WAIT_MS;
+int file_make_way(struct s3pve_files *files, struct node *node) {
+    if (!tree_is_linked(&files->tree, node))
+        return -ESTALE;
+    return node->n_readers && !node->stream ? give_way(files, node) : 0;
+}
 
-    while (is_taken(node, is_new)) {
-        if (clock_monotonic_ms() >= until)
-            return -EBUSY;
+/* How long to wait before @node is opened: for a writer to publish, for the kernel to tell of his
+ * last close(2), which it does when it likes, or for the writer whom others gave way to. */
+static int64_t patience_ms(const struct node *node, bool for_writer) {
+    const struct stream *stream = node->stream;
+
+    if (stream && !stream->is_held)
+        return stream->is_settled ? RELEASE_WAIT_MS : WRITER_WAIT_MS;
+    return !for_writer && node->writer_due_ms > clock_monotonic_ms() ? RELEASE_WAIT_MS : 0;
+}
+
+/* With `lock` held, dropped while waiting; @node is pinned.  Return: 0, also when it was of no use;
+ * -ESTALE when the name is not its any more; or -EINTR. */
+static int wait_writer(struct s3pve_files *files, const struct node *node, bool for_writer) {
+    struct s3pve_call call = files_call(files, 0);
+    int64_t began_ms = clock_monotonic_ms();
+
+    while (clock_monotonic_ms() < began_ms + patience_ms(node, for_writer)) {
         if (call.cancel && __atomic_load_n(call.cancel, __ATOMIC_RELAXED))
             return -EINTR;
-        files_wait(files, WRITER_WAIT_MS / 10);
+        files_wait(files, RELEASE_WAIT_MS / 5);
     }
-    return 0;
+    return tree_is_linked(&files->tree, node) ? 0 : -ESTALE;
 }
 
 /* With `lock` held: the stream for a new writer.  There is one at most. */
 static int open_stream(struct s3pve_file *file, bool is_new) {
     struct node *node = file->node;
+    struct stream *stream = node->stream;
 
-    if (is_taken(node, is_new))
+    if (stream && !stream->is_held && (!stream->is_settled || (!node->is_published && !is_new)))
         return -EBUSY;
-    if (node->stream && node->stream->is_held) { /* waiting for its rename: go on with it */
-        node->stream->is_held = false;
-        file->stream = node->stream;
-        return 0;
+    if (stream && stream->is_held) { /* waiting for its rename: go on with it */
+        stream->is_held = false;
+    } else {
+        if (node->is_published && (stream || node->n_readers))
+            return give_way(file->files, node);
+        if (stream)
+            stream_supersede(stream);
+        stream = stream_new(file->files, node, is_new);
     }
-    if (node->stream)
-        stream_supersede(node->stream);
-    file->stream = stream_new(file->files, node, is_new);
-    return file->stream ? 0 : -ENOMEM;
+    if (!stream)
+        return -ENOMEM;
+    stream->has_writer = true;
+    node->writer_due_ms = 0;
+    file->stream = stream;
+    return 0;
 }
 
-/* With `lock` held.  Return: 0, or -EBUSY for what nobody may see yet (M2). */
+/* With `lock` held.  Return: 0, or -EBUSY for what is being written (M2). */
 static int open_reader(struct s3pve_file *file, bool may_repin) {
     struct node *node = file->node;
+    const struct stream *stream = node->stream;
 
     if (!node->is_published)
-        return file->stream ? 0 : -EBUSY;
-    file->reader = reader_new(file->files, node, may_repin);
+        return -EBUSY;
+    if (stream && (stream->is_held || !stream->is_settled || name_is_held(node->name)))
+        return -EBUSY;
+    file->is_direct = stream || node->writer_due_ms > clock_monotonic_ms();
+    file->reader = reader_new(file->files, node, may_repin && node->n_readers == 0);
     if (!file->reader)
         return -ENOMEM;
+    node->n_readers++;
+    file->is_reader = true;
     prefetch_beside(file->files, node);
     return 0;
 }
@@ -94,21 +132,24 @@ static int open_reader(struct s3pve_file *file, bool may_repin) {
 static int open_parts(struct s3pve_file *file, int flags, bool is_new, bool *ret_keep_cache) {
     struct node *node = file->node;
     bool keep_cache = !is_writer(flags) && node->cached_version == node->version;
-    int rc = 0;
+    int rc;
 
-    *ret_keep_cache = keep_cache;
+    *ret_keep_cache = false;
     file->appends = flags & O_APPEND;
     file->can_read = (flags & O_ACCMODE) != O_WRONLY;
-    if (node->is_local) {
-        *ret_keep_cache = false;
+    if (node->is_local)
         return 0;
-    }
-    if (is_writer(flags))
+    if (is_writer(flags)) {
         rc = open_stream(file, is_new || flags & O_TRUNC);
-    if (rc == 0 && file->can_read)
-        rc = open_reader(file, !keep_cache);
-    if (rc == 0 && file->reader)
+        if (rc == 0 && file->can_read)
+            node->cached_version = 0; /* pages may be of what is never published */
+        return rc;
+    }
+    rc = open_reader(file, !keep_cache);
+    if (rc == 0 && !file->is_direct) {
+        *ret_keep_cache = keep_cache;
         node->cached_version = node->version;
+    }
     return rc;
 }
 
@@ -143,7 +184,7 @@ static int open_rest(struct s3pve_file *file, int flags) {
 /* With `lock` held.  A listing may lack ETags, or have another for what we put there: that is a
  * store with two kinds of ETags, or another node's file of the same size. */
 static bool is_in_doubt(const struct node *node) {
-    if (!node->is_published || node->is_local || !node->parent)
+    if (!node->is_published || node->is_local || !node->parent || node->stream)
         return false;
     return !*node->etag || (node->list_etag && !node->list_etag_is_ours);
 }
@@ -165,6 +206,7 @@ static int settle_etag(
     fresh = tree_replace(&files->tree, node);
     if (!fresh)
         return -ENOMEM;
+    fresh->is_ours = false;
     tree_set_object(fresh, info->size, info->mtime, info->etag);
     return -ESTALE; /* the kernel looks the name up again */
 }
@@ -180,7 +222,7 @@ static int learn_etag(struct s3pve_files *files, uint64_t ino) {
 
     pthread_mutex_lock(&files->lock);
     node = files_node(files, ino);
-    if (!node || !is_in_doubt(node)) {
+    if (!node || node->is_dir || !is_in_doubt(node)) {
         pthread_mutex_unlock(&files->lock);
         return 0;
     }
@@ -220,14 +262,23 @@ _public_ int s3pve_file_open(
         rc = -EISDIR;
     else
         rc = file_new(files, node, &file);
-    if (rc == 0 && is_writer(flags))
-        rc = wait_writer(files, node, flags & O_TRUNC);
+    if (rc == 0)
+        rc = wait_writer(files, node, is_writer(flags));
     if (rc == 0)
         rc = open_parts(file, flags, false, &keep_cache);
     pthread_mutex_unlock(&files->lock);
 
     if (rc == 0)
         rc = open_rest(file, flags);
+    if (rc == -ESTALE)
+        client_log(
+            files->client,
+            S3PVE_LOG_DEBUG,
+            "open",
+            "",
+            "inode %llu gave its name away",
+            (unsigned long long)ino
+        );
     if (rc < 0)
         return rc;
     if (ret_keep_cache)
@@ -322,8 +373,8 @@ static int open_created(
     }
     if (rc == 0)
         rc = file_new(files, node, &file);
-    if (rc == 0 && is_writer(flags))
-        rc = wait_writer(files, node, is_new || flags & O_TRUNC);
+    if (rc == 0 && !is_new)
+        rc = wait_writer(files, node, is_writer(flags));
     if (rc == 0)
         rc = open_parts(file, flags, is_new, &keep_cache);
     opened = rc == 0;
@@ -384,16 +435,15 @@ _public_ int s3pve_files_create(
 /* ---------------------------------------------------------------- reading */
 
 /* Held, since another thread may replace it: a writer that reads what it has published itself needs
- * the version of now. */
+ * the version of now.  Who reads alone has one version, whole, until somebody changes it. */
 static struct reader *current_reader(struct s3pve_file *file) {
+    struct node *node = file->node;
     struct reader *old = NULL;
-    struct node *node;
 
     LOCK_SCOPE(&file->lock);
     if (!file->stream)
         return reader_hold(file->reader);
     pthread_mutex_lock(&file->files->lock);
-    node = file->stream->node; /* another than we opened, once it has published over a reader */
     if (!file->reader || !reader_is_of(file->reader, node)) {
         old = file->reader;
         file->reader = node->is_published ? reader_new(file->files, node, false) : NULL;
@@ -401,6 +451,13 @@ static struct reader *current_reader(struct s3pve_file *file) {
     pthread_mutex_unlock(&file->files->lock);
     reader_close(old);
     return reader_hold(file->reader);
+}
+
+/* Is another writing what @file reads?  Then nobody knows whose size and end these are. */
+static bool is_changing(const struct s3pve_file *file) {
+    LOCK_SCOPE(&file->files->lock);
+    return file->is_direct && (!reader_is_of(file->reader, file->node) ||
+                               (file->node->stream && !file->node->stream->is_settled));
 }
 
 _public_ ssize_t s3pve_file_read(struct s3pve_file *file, void *buf, size_t len, uint64_t offset) {
@@ -415,8 +472,8 @@ _public_ ssize_t s3pve_file_read(struct s3pve_file *file, void *buf, size_t len,
     }
     if (file->stream)
         rc = stream_read(file->stream, buf, len, offset);
-    if (rc != -EAGAIN)
-        return rc;
+    if (rc != -EAGAIN || is_changing(file))
+        return rc != -EAGAIN ? rc : -EIO;
     reader = current_reader(file);
     rc = reader ? reader_read(reader, buf, len, offset) : -EIO;
     reader_release(reader);
@@ -436,6 +493,16 @@ s3pve_file_write(struct s3pve_file *file, const void *buf, size_t len, uint64_t 
     rc = file->appends ? stream_append(file->stream, buf, len)
                        : stream_write(file->stream, buf, len, offset);
     return rc < 0 ? rc : (ssize_t)len;
+}
+
+_public_ int s3pve_file_truncate(struct s3pve_file *file, uint64_t size) {
+    if (file->fd >= 0)
+        return local_truncate(file->files, file->node, size);
+    return file->stream ? stream_truncate(file->stream, size) : -EBADF;
+}
+
+_public_ bool s3pve_file_is_direct(const struct s3pve_file *file) {
+    return file->is_direct;
 }
 
 _public_ int s3pve_file_flush(struct s3pve_file *file) {
@@ -463,6 +530,7 @@ _public_ struct s3pve_file *s3pve_file_close(struct s3pve_file *file) {
         local_close(files, file->node, file->fd);
     pthread_mutex_lock(&files->lock);
     files->n_open--;
+    file->node->n_readers -= file->is_reader;
     tree_unpin(&files->tree, file->node);
     pthread_mutex_unlock(&files->lock);
     pthread_mutex_destroy(&file->lock);

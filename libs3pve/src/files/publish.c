@@ -29,9 +29,9 @@ int object_of(struct s3pve_files *files, const struct node *node, struct object 
     struct object object = {0};
 
     LOCK_SCOPE(&files->lock);
-    if (!node->parent || !node->is_published)
+    if (!node->is_published || (!node->parent && (!node->left || !*node->etag)))
         return -ENOENT;
-    object.key = tree_path(node);
+    object.key = node->parent ? tree_path(node) : strdup(node->left);
     object.etag = strdup(node->etag);
     object.size = node->size;
     object.version = node->version;
@@ -43,48 +43,17 @@ int object_of(struct s3pve_files *files, const struct node *node, struct object 
     return 0;
 }
 
-struct node *node_set_published(
+void node_set_published(
     struct s3pve_files *files, struct node *node, uint64_t size, const char *etag
 ) {
-    struct stream *stream = node->stream;
     int64_t before = node->is_published ? (int64_t)node->size : 0;
     int64_t mtime_s = node->mtime_is_set ? node->mtime_s : 0;
-    struct node *fresh = NULL;
 
     usage_change(files, (int64_t)size - before, node->is_published ? 0 : 1);
-    if (node->n_readers && node->is_published && strcmp(node->etag, etag) != 0)
-        fresh = tree_replace(&files->tree, node);
-    if (fresh) {
-        node->size = size; /* whoever has it open may ask */
-        node->version++;   /* ... but not read another version's bytes */
-        node->stream = NULL;
-        fresh->stream = stream;
-    }
-    if (fresh && stream) {
-        tree_pin(fresh);
-        stream->node = fresh;
-        tree_unpin(&files->tree, node);
-    }
-    node = fresh ? fresh : node;
     tree_set_object(node, size, mtime_s ? mtime_s : clock_wall_s(), etag);
     node->mtime_is_set = mtime_s != 0;
     node->is_ours = true;
     tree_touch(node);
-    return node;
-}
-
-void publish_tell_kernel(
-    struct s3pve_files *files, const struct node *before, const struct node *after
-) {
-    struct s3pve_files_notify notify = files->notify;
-    _free_ char *name = after != before && after->parent ? strdup(after->name) : NULL;
-    uint64_t parent = name ? after->parent->ino : 0;
-
-    if (!name || !notify.inval_entry)
-        return;
-    pthread_mutex_unlock(&files->lock);
-    notify.inval_entry(notify.ctx, parent, name);
-    pthread_mutex_lock(&files->lock);
 }
 
 /* ---------------------------------------------------------------- calls */
@@ -403,22 +372,19 @@ static int flush_plain(struct stream *stream, const char *key) {
     struct s3pve_files *files = stream->files;
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info = {0};
-    struct node *before, *after;
 
     if (publish(stream, key, &info, &err) < 0)
         return files_fail(files, "close", key, &err);
 
     pthread_mutex_lock(&files->lock);
-    before = stream->node;
-    if (!before->parent) {
+    if (!stream->node->parent) {
         pthread_mutex_unlock(&files->lock);
         return undo(stream, key, info.etag);
     }
     usage_release(files, stream->reserved);
     stream->reserved = 0;
     stream->stored = stream->end;
-    after = node_set_published(files, before, info.size, info.etag);
-    publish_tell_kernel(files, before, after);
+    node_set_published(files, stream->node, info.size, info.etag);
     pthread_mutex_unlock(&files->lock);
     return 0;
 }
@@ -459,13 +425,12 @@ static int flush_held(struct stream *stream) {
     return 0;
 }
 
-int stream_flush(struct stream *stream) {
+int stream_flush_locked(struct stream *stream) {
     struct s3pve_files *files = stream->files;
     _free_ char *key = NULL;
     bool held;
     int rc;
 
-    LOCK_SCOPE(&stream->io);
     if (stream->failed || !stream->is_dirty)
         return stream->failed;
 
@@ -486,4 +451,9 @@ int stream_flush(struct stream *stream) {
     pthread_cond_broadcast(&files->changed);
     pthread_mutex_unlock(&files->lock);
     return rc;
+}
+
+int stream_flush(struct stream *stream) {
+    LOCK_SCOPE(&stream->io);
+    return stream_flush_locked(stream);
 }

@@ -12,7 +12,9 @@ struct object {
     unsigned version;
 };
 
-/* Takes `lock`.  Return: 0, -ENOENT when it has no object or no name, or -ENOMEM. */
+/* Takes `lock`.  One whose name another
+ * node took over is still found where it was, by its ETag.  Return: 0, -ENOENT when it has no
+ * object or no name, or -ENOMEM. */
 int object_of(struct s3pve_files *files, const struct node *node, struct object *ret_object);
 void object_clear(struct object *object);
 
@@ -40,20 +42,11 @@ int stream_load(struct stream *stream);
 bool stream_reserve_head(struct stream *stream, uint64_t need);
 void stream_free_head(struct stream *stream);
 void stream_discard(struct stream *stream);
+int stream_flush_locked(struct stream *stream);
 
-/*
- * The bytes of @node are now an object of @size and @etag: tree, usage, T1.  With `lock` held.
- * Return: the node that has the name now; not @node when somebody still reads the version before,
- * and then the kernel should hear of it.
- */
-struct node *node_set_published(
+/* The bytes of @node are now an object of @size and @etag: tree, usage, T1.  With `lock` held. */
+void node_set_published(
     struct s3pve_files *files, struct node *node, uint64_t size, const char *etag
-);
-
-/* With `lock` held, dropped for it: @after has the name that @before had, as far as the kernel
- * knows. */
-void publish_tell_kernel(
-    struct s3pve_files *files, const struct node *before, const struct node *after
 );
 
 #endif

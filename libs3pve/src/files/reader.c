@@ -56,7 +56,7 @@ struct reader *reader_new(struct s3pve_files *files, struct node *node, bool may
     reader->node = node;
     reader->version = node->version;
     reader->size = node->size;
-    reader->may_repin = may_repin && node->n_readers == 0;
+    reader->may_repin = may_repin;
     reader->n_refs = 1;
     reader->is_archive = name_is_archive(node->name);
     /* what was read from end to end before may be read so again */
@@ -67,7 +67,6 @@ struct reader *reader_new(struct s3pve_files *files, struct node *node, bool may
     pthread_cond_init(&reader->ready, &attr);
     pthread_condattr_destroy(&attr);
     tree_pin(node);
-    node->n_readers++;
     return reader;
 }
 
@@ -150,7 +149,6 @@ struct reader *reader_close(struct reader *reader) {
     pthread_mutex_unlock(&reader->lock);
 
     pthread_mutex_lock(&reader->files->lock);
-    reader->node->n_readers--;
     if (from_start)
         reader->node->streamed_version = reader->version;
     pthread_mutex_unlock(&reader->files->lock);
@@ -211,15 +209,17 @@ static int repin(struct reader *reader, const struct object *object) {
 /* Return: -EAGAIN to begin again, or -EIO.  Either way the directory is out of date. */
 static int stale(struct reader *reader, const struct object *object) {
     struct s3pve_files *files = reader->files;
+    bool is_alone;
 
     pthread_mutex_lock(&files->lock);
+    is_alone = reader->node->parent && reader->node->n_readers <= 1;
     if (reader->node->parent)
         reader->node->parent->listed_ms = INT64_MIN / 2;
     if (reader_is_of(reader, reader->node))
         tree_doubt(reader->node);
     pthread_mutex_unlock(&files->lock);
     client_log(files->client, S3PVE_LOG_WARNING, "read", object->key, "replaced while it was open");
-    return repin(reader, object);
+    return is_alone ? repin(reader, object) : -EIO;
 }
 
 /* ---------------------------------------------------------------- fetching a chunk */

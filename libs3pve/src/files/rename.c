@@ -132,6 +132,27 @@ static void add_copy(struct rename *rn, const struct s3pve_info *info) {
         node_set_published(files, node, info->size, info->etag);
 }
 
+/* With `lock` held, dropped to tell the kernel: other bytes than those who read @node have. */
+static void replace_moved(
+    struct s3pve_files *files, struct node *node, const struct s3pve_info *info
+) {
+    struct s3pve_files_notify notify = files->notify;
+    struct node *fresh = NULL;
+    _free_ char *name = NULL;
+    uint64_t parent;
+
+    if (node->n_readers && !node->stream)
+        fresh = tree_replace(&files->tree, node);
+    node_set_published(files, fresh ? fresh : node, info->size, info->etag);
+    name = fresh ? strdup(fresh->name) : NULL;
+    if (!name || !notify.inval_entry)
+        return;
+    parent = fresh->parent->ino;
+    pthread_mutex_unlock(&files->lock);
+    notify.inval_entry(notify.ctx, parent, name);
+    pthread_mutex_lock(&files->lock);
+}
+
 /* The copy is there, and the original is gone: or not, and then both names have the bytes.  An ETag
  * that stayed the same proves that the bytes did, and open readers go on; any other might be of
  * what somebody put there just before, of another size. */
@@ -147,8 +168,7 @@ static void copied(
     if (both || move_node(rn) < 0)
         add_copy(rn, info);
     else if (node->version != object->version || strcmp(node->etag, info->etag) != 0)
-        node = node_set_published(files, node, info->size, info->etag);
-    publish_tell_kernel(files, rn->node, node);
+        replace_moved(files, node, info);
     pthread_mutex_unlock(&files->lock);
     entry_drop_stream(doomed);
 }

@@ -191,8 +191,19 @@ static bool is_doomed(struct stream *stream) {
     return stream->is_doomed;
 }
 
+/* What keeps it from being used at all. */
+static int check(struct stream *stream) {
+    LOCK_SCOPE(&stream->files->lock);
+    return stream->failed ? stream->failed : stream->is_superseded ? -EIO : 0;
+}
+
+/* The same for a change, which its close tells of, too. */
+static int check_change(struct stream *stream) {
+    return stream->failed = check(stream);
+}
+
 static int write_locked(struct stream *stream, const void *buf, size_t len, uint64_t offset) {
-    int rc = stream->failed;
+    int rc = check_change(stream);
 
     if (rc == 0 && stream->place == PLACE_STORED)
         rc = stream_load(stream);
@@ -222,9 +233,12 @@ int stream_append(struct stream *stream, const void *buf, size_t len) {
 }
 
 ssize_t stream_read(struct stream *stream, void *buf, size_t len, uint64_t offset) {
+    int rc;
+
     LOCK_SCOPE(&stream->io);
-    if (stream->failed)
-        return stream->failed;
+    rc = check(stream);
+    if (rc < 0)
+        return rc;
     if (stream->place == PLACE_STORED)
         return -EAGAIN;
     if (stream->place == PLACE_SENT)
@@ -263,8 +277,10 @@ static int truncate_sent(struct stream *stream, uint64_t size) {
 }
 
 static int truncate_locked(struct stream *stream, uint64_t size) {
-    int rc = stream->failed;
+    int rc = check_change(stream);
 
+    if (rc == 0 && size == stream->end)
+        return 0;
     if (rc == 0 && stream->place == PLACE_STORED && size == 0) {
         publish_drop_misplaced(stream);
         stream->place = PLACE_HEAD;
@@ -289,12 +305,26 @@ static int truncate_locked(struct stream *stream, uint64_t size) {
     stream->end = size;
     stream->is_dirty = true;
     show_size(stream);
+    if (is_doomed(stream))
+        stream_discard(stream);
     return 0;
 }
 
 int stream_truncate(struct stream *stream, uint64_t size) {
     LOCK_SCOPE(&stream->io);
-    return size == stream->end ? stream->failed : truncate_locked(stream, size);
+    return truncate_locked(stream, size);
+}
+
+int stream_truncate_now(struct stream *stream, uint64_t size) {
+    bool will_flush;
+    int rc;
+
+    LOCK_SCOPE(&stream->io);
+    pthread_mutex_lock(&stream->files->lock);
+    will_flush = stream->has_writer && stream->is_dirty;
+    pthread_mutex_unlock(&stream->files->lock);
+    rc = truncate_locked(stream, size);
+    return rc == 0 && !will_flush ? stream_flush_locked(stream) : rc;
 }
 
 /* ---------------------------------------------------------------- ending */
@@ -377,6 +407,7 @@ void stream_close(struct stream *stream) {
            (stream->place != PLACE_STORED || stream->is_misplaced) &&
            name_is_held(stream->node->name);
     stream->is_held = keep;
+    stream->has_writer = false;
     pthread_mutex_unlock(&files->lock);
     pthread_mutex_unlock(&stream->io);
     if (!keep)
@@ -384,7 +415,7 @@ void stream_close(struct stream *stream) {
 }
 
 void stream_supersede(struct stream *stream) {
-    stream->is_doomed = true;
+    stream->is_doomed = stream->is_superseded = true;
     stream->node->stream = NULL;
 }
 

@@ -52,7 +52,9 @@ struct stream {
     bool is_held;        /* closed, and waiting for its rename */
     bool is_settled;     /* nothing is neither published nor sealed: its writer may be gone */
     bool is_broken;      /* it failed, and close(2) will say so or has said so */
-    bool is_doomed;      /* unlinked: nothing of it may appear */
+    bool is_doomed;      /* unlinked or superseded: nothing of it may appear */
+    bool is_superseded;  /* another writer has the file: what is still done to it is an error */
+    bool has_writer;     /* an open file, which will flush what is dirty */
     uint64_t size;       /* `end`, for others to see */
     uint64_t stored;     /* bytes the store has confirmed */
     uint64_t reserved;   /* bytes counted against the quota */
@@ -71,6 +73,8 @@ void stream_unref(struct stream *stream);
 int stream_write(struct stream *stream, const void *buf, size_t len, uint64_t offset);
 int stream_append(struct stream *stream, const void *buf, size_t len);
 int stream_truncate(struct stream *stream, uint64_t size);
+/* By name: published before it returns, unless a writer has yet to publish what he wrote. */
+int stream_truncate_now(struct stream *stream, uint64_t size);
 int stream_flush(struct stream *stream); /* publish, or seal */
 int stream_error(struct stream *stream); /* the error that made it fail, if one did */
 

@@ -99,6 +99,7 @@ static void node_free(struct node *node) {
     tree_clear_ghosts(node);
     free(node->list_etag);
     free(node->etag);
+    free(node->left);
     free(node->name);
     free(node);
 }
@@ -269,10 +270,11 @@ int tree_move(struct tree *tree, struct node *node, struct node *dir, const char
 
 struct node *tree_replace(struct tree *tree, struct node *node) {
     struct node *dir = node->parent, *fresh = node_new(tree, node->name, node->is_dir);
-    char *etag = strdup(node->etag);
+    char *etag = strdup(node->etag), *left = tree_path(node);
 
-    if (!fresh || !etag) {
+    if (!fresh || !etag || !left) {
         free(etag);
+        free(left);
         if (fresh)
             node_free(fresh);
         return NULL;
@@ -286,7 +288,11 @@ struct node *tree_replace(struct tree *tree, struct node *node) {
     fresh->mtime_s = node->mtime_s;
     fresh->mtime_is_set = node->mtime_is_set;
     fresh->is_published = node->is_published;
+    fresh->is_ours = node->is_ours;
+    fresh->list_etag = steal_ptr(&node->list_etag);
+    fresh->list_etag_is_ours = node->list_etag_is_ours;
     fresh->changed_in = node->changed_in;
+    node->left = left;
 
     tree_unlink(tree, node);
     table_grow(tree);

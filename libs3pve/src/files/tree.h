@@ -32,6 +32,7 @@ struct node {
     struct node *sibling_prev, *sibling_next; /* in the parent's children */
     uint64_t n_lookup;                        /* the kernel's references */
     unsigned n_pins;                          /* ours */
+    char *left;                               /* owned; the path another node took over; or NULL */
     bool is_dir;
     bool is_local;       /* exists on this node only, below a *.tmp directory */
     bool is_expected;    /* a directory PVE relies on; never removed */
@@ -51,7 +52,8 @@ struct node {
     char *list_etag;         /* owned; what listings say where that differs; NULL: nothing yet */
     bool list_etag_is_ours;  /* ... and a HEAD has shown that both mean the same bytes */
     unsigned version;        /* moves when the bytes change, not when the name does */
-    unsigned n_readers;      /* open files that pinned a version; all of them, if local */
+    unsigned n_readers;      /* files open for reading alone; all of them, if local */
+    int64_t writer_due_ms;   /* a writer looks the name up again until then; see file.c */
     unsigned cached_version; /* the kernel may hold pages of this one; 0: none */
     unsigned prefetched_version; /* see prefetch.h; 0: none */
     unsigned streamed_version;   /* was read in order from its start before; 0: none */
@@ -100,7 +102,8 @@ void tree_unlink(struct tree *tree, struct node *node);
 int tree_move(struct tree *tree, struct node *node, struct node *dir, const char *name);
 
 /* A new node takes over the name and what the store has; @node stays behind unlinked, for those
- * who have it open.  Return: the new node, or NULL without memory (nothing has changed then). */
+ * who have it open, and read that version where it was.  Return: the new node, or NULL without
+ * memory (nothing has changed then). */
 struct node *tree_replace(struct tree *tree, struct node *node);
 
 void tree_pin(struct node *node);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "files/file.h"
 #include "files/listing.h"
 #include "files/local.h"
 #include "files/names.h"
@@ -82,41 +83,28 @@ _public_ int s3pve_files_getattr(struct s3pve_files *files, uint64_t ino, struct
     return 0;
 }
 
-/* With `lock` held: the stream that changes the size, with a reference for us; one of our own when
- * nobody has the file open for writing.  @ret_is_own: we have to publish, too, since its writer has
- * done so and may not close it again. */
-static struct stream *stream_for(struct s3pve_files *files, struct node *node, bool *ret_is_own) {
-    struct stream *stream = node->stream;
-
-    *ret_is_own = !stream || stream->is_settled;
-    if (stream)
-        stream->n_refs++;
-    else
-        stream = stream_new(files, node, false);
-    if (stream)
-        stream->is_settled = false;
-    return stream;
-}
-
 /* @node is pinned. */
 static int set_size(struct s3pve_files *files, struct node *node, uint64_t size) {
     struct stream *stream;
-    bool is_own, is_same;
+    bool is_same;
     int rc;
 
     if (node->is_local)
         return local_truncate(files, node, size);
     pthread_mutex_lock(&files->lock);
-    is_same = !node->stream && node->size == size;
-    stream = is_same ? NULL : stream_for(files, node, &is_own);
+    stream = node->stream;
+    is_same = !stream && node->size == size;
+    rc = is_same ? 0 : file_make_way(files, node);
+    if (rc == 0 && stream)
+        stream->n_refs++;
+    else if (rc == 0 && !is_same)
+        stream = stream_new(files, node, false);
     pthread_mutex_unlock(&files->lock);
-    if (is_same)
-        return 0;
+    if (rc < 0 || is_same)
+        return rc;
     if (!stream)
         return -ENOMEM;
-    rc = stream_truncate(stream, size);
-    if (rc == 0 && is_own)
-        rc = stream_flush(stream);
+    rc = stream_truncate_now(stream, size);
     stream_unref(stream);
     return rc;
 }
