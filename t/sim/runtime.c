@@ -163,14 +163,17 @@ static void read_event(void *ctx, void *arg) {
     ticket_free(ticket);
 }
 
-static void read_op(
-    void *ctx, struct volume_request *request, const struct volume_piece *pieces, uint32_t n
-) {
-    struct node *node = ctx;
+static void request_later(struct node *node, struct volume_request *request, world_fn event) {
     struct ticket *ticket = ticket_new(node);
 
     ticket->request = request;
-    world_in(&node->sim->world, soon(node->sim), read_event, NULL, ticket);
+    world_in(&node->sim->world, soon(node->sim), event, NULL, ticket);
+}
+
+static void read_op(
+    void *ctx, struct volume_request *request, const struct volume_piece *pieces, uint32_t n
+) {
+    request_later(ctx, request, read_event);
 }
 
 void runtime_sum(struct volume_request *request, uint32_t i, const uint8_t *block) {
@@ -212,11 +215,7 @@ static void edges_event(void *ctx, void *arg) {
 static void edges_op(
     void *ctx, struct volume_request *request, const struct volume_piece *pieces, uint32_t n
 ) {
-    struct node *node = ctx;
-    struct ticket *ticket = ticket_new(node);
-
-    ticket->request = request;
-    world_in(&node->sim->world, soon(node->sim), edges_event, NULL, ticket);
+    request_later(ctx, request, edges_event);
 }
 
 /* ------------------------------------------------------------------ journal */

@@ -97,13 +97,8 @@ struct effect {
 
 /* A place is the number of a block among those of the batch; kind needs the two lowest bits. */
 static place_t place_of(const struct batch_write *write) {
-    static const enum place_kind kinds[] = {
-        [EXTENT_DATA] = PLACE_DATA,
-        [EXTENT_ZERO] = PLACE_ZERO,
-        [EXTENT_UNMAP] = PLACE_UNMAP,
-    };
-
-    return (write->kind == EXTENT_DATA ? (place_t)write->data << 2 : 0) | kinds[write->kind];
+    return (write->kind == EXTENT_DATA ? (place_t)write->data << 2 : 0) |
+           place_kind_of(write->kind);
 }
 
 static enum extent_kind kind_of(place_t place) {

@@ -9,6 +9,7 @@
 #define VOLUME_BATCH_H
 
 #include "volume/jrecord.h"
+#include "volume/map.h"
 
 /* One entry of a record, and where its data is. */
 struct batch_write {
@@ -39,6 +40,17 @@ struct batch {
     struct segment segment;     /* owned; what it comes to, once it is sealed */
     bool sealed, stored, applied;
 };
+
+/* In the overlay, where a discard hides what is below. */
+static inline enum place_kind place_kind_of(enum extent_kind kind) {
+    static const enum place_kind kinds[] = {
+        [EXTENT_DATA] = PLACE_DATA,
+        [EXTENT_ZERO] = PLACE_ZERO,
+        [EXTENT_UNMAP] = PLACE_UNMAP,
+    };
+
+    return kinds[kind];
+}
 
 struct batch *batch_new(uint64_t seq);
 struct batch *batch_free(struct batch *batch);

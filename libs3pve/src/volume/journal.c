@@ -6,7 +6,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "core/error.h"
 #include "volume/machine.h"
 
 /* What a record is made from: nothing of the requests changes until there is room for it. */
@@ -90,18 +89,13 @@ static void make_record(struct volume *volume, struct making *making) {
 
 /* Later reads see it from now on (D1). */
 static int show(struct volume *volume, const struct batch *batch, uint64_t position) {
-    static const enum place_kind kinds[] = {
-        [EXTENT_DATA] = PLACE_DATA,
-        [EXTENT_ZERO] = PLACE_ZERO,
-        [EXTENT_UNMAP] = PLACE_UNMAP,
-    };
     const struct jrecord *record = &volume->record;
 
     for (uint32_t i = 0; i < record->n_entries; i++) {
         const struct jrecord_entry *entry = &record->entries[i];
         uint64_t ring = ring_place(&volume->ring, position) + record->header_len +
                         (uint64_t)entry->data * BLOCK;
-        place_t place = overlay_place(batch->seq, ring / BLOCK, kinds[entry->kind]);
+        place_t place = overlay_place(batch->seq, ring / BLOCK, place_kind_of(entry->kind));
 
         if (map_set(volume->overlay, entry->block, entry->n, place) < 0)
             return -1;
@@ -171,10 +165,7 @@ static bool write_record(struct volume *volume) {
     position = ring_take(&volume->ring, jrecord_len(record));
     volume->jseq++;
     if (batch_add(batch, record, position) < 0 || show(volume, batch, position) < 0) {
-        struct s3pve_error err = S3PVE_ERROR_INIT;
-
-        error_set(&err, S3PVE_E_NOMEM, "no memory for a write");
-        machine_fail(volume, &err);
+        machine_fail_memory(volume);
         return false;
     }
     taken(volume, &making);
@@ -199,13 +190,16 @@ static void ask_edges(struct volume *volume, struct volume_request *request) {
     if ((is_edge(request, 0) && lookup(volume, request, request_first(request), 1) < 0) ||
         (last && is_edge(request, last) &&
          lookup(volume, request, request_first(request) + last, 1) < 0)) {
-        struct s3pve_error err = S3PVE_ERROR_INIT;
-
-        error_set(&err, S3PVE_E_NOMEM, "no memory for a write");
-        machine_fail(volume, &err);
+        machine_fail_memory(volume);
         return;
     }
     volume->ops->edges(volume->ctx, request, request->pieces, request->n_pieces);
+}
+
+uint64_t journal_tail_jseq(const struct volume *volume) {
+    const struct batch *batch = volume->first;
+
+    return batch && !batch_is_empty(batch) ? batch->jseq_first : volume->jseq + 1;
 }
 
 /* A superblock with the tail as it is, so that what is before it may be overwritten (I5). */
@@ -214,8 +208,7 @@ static void keep(struct volume *volume) {
         .generation = volume->generation + 1,
         .ring_len = volume->ring.len,
         .tail = ring_place(&volume->ring, volume->ring.tail),
-        .tail_jseq = volume->first && !batch_is_empty(volume->first) ? volume->first->jseq_first
-                                                                     : volume->jseq + 1,
+        .tail_jseq = journal_tail_jseq(volume),
         .epoch = volume->epoch,
         .nonce = volume->nonce,
         .seed = volume->seed,

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "volume/jrecord.h"
-#include "base/crc32c.h"
 #include "volume/pack.h"
 
 #define JRECORD_MAGIC 0x4a524456u /* "VDRJ" */
@@ -15,15 +14,6 @@ _Static_assert(
     FIXED + JRECORD_ENTRIES_MAX * ENTRY_SIZE + JRECORD_DATA_MAX * 4u <= JRECORD_HEADER_MAX,
     "the largest record's header has room"
 );
-
-/* The sum of @len bytes without the four at @at, where it is kept itself. */
-static uint32_t sum_without(const uint8_t *data, size_t len, size_t at, uint32_t seed) {
-    static const uint8_t none[4];
-    uint32_t sum = crc32c(seed, data, at);
-
-    sum = crc32c(sum, none, sizeof(none));
-    return crc32c(sum, data + at + 4, len - at - 4);
-}
 
 void jrecord_layout(struct jrecord *record) {
     uint32_t len;
@@ -63,7 +53,7 @@ void jrecord_encode(const struct jrecord *record, uint32_t seed, uint8_t *header
     for (uint32_t i = 0; record->type == JRECORD_WRITE && i < record->n_data; i++)
         pack_u32(&at, record->sums[i]);
     at = header + CRC_AT;
-    pack_u32(&at, sum_without(header, record->header_len, CRC_AT, seed));
+    pack_u32(&at, pack_sum(header, record->header_len, CRC_AT, seed));
 }
 
 /* The header's length and counts; false where they cannot be. */
@@ -124,7 +114,7 @@ bool jrecord_decode(
 
     if (len < BLOCK || !unpack_fixed(record, header, len))
         return false;
-    if (unpack_u32(&at) != sum_without(header, record->header_len, CRC_AT, seed))
+    if (unpack_u32(&at) != pack_sum(header, record->header_len, CRC_AT, seed))
         return false;
     if (memcmp(record->uuid, uuid, UUID_LEN) != 0)
         return false;
@@ -151,13 +141,13 @@ void superblock_encode(const struct superblock *superblock, uint8_t block[BLOCK]
     pack_u32(&at, superblock->next_nonce);
     pack_u32(&at, superblock->seed);
     at = block + SUPER_CRC_AT;
-    pack_u32(&at, sum_without(block, BLOCK, SUPER_CRC_AT, 0));
+    pack_u32(&at, pack_sum(block, BLOCK, SUPER_CRC_AT, 0));
 }
 
 bool superblock_decode(struct superblock *superblock, const uint8_t block[BLOCK]) {
     const uint8_t *at = block + SUPER_CRC_AT;
 
-    if (unpack_u32(&at) != sum_without(block, BLOCK, SUPER_CRC_AT, 0))
+    if (unpack_u32(&at) != pack_sum(block, BLOCK, SUPER_CRC_AT, 0))
         return false;
     at = block;
     if (unpack_u32(&at) != SUPER_MAGIC || unpack_u32(&at) != VERSION)

@@ -90,6 +90,7 @@ struct volume_request *queue_take(struct queue *queue);
 
 /* The end: nothing is acknowledged any more. */
 void machine_fail(struct volume *volume, const struct s3pve_error *cause);
+void machine_fail_memory(struct volume *volume);
 void machine_answer(struct volume *volume, struct volume_request *request);
 
 /* --- journal.c */
@@ -100,6 +101,9 @@ void journal_release(struct volume *volume); /* what the bucket has */
 
 /* The record in volume->record, which is at @position, as if it had just been written. */
 int journal_replay(struct volume *volume, uint64_t position);
+
+/* The record at the ring's tail, or the next one. */
+uint64_t journal_tail_jseq(const struct volume *volume);
 
 /* --- seal.c */
 

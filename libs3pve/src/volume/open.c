@@ -21,7 +21,7 @@ struct opening {
     uint64_t ring_len;
     uint32_t nonce;
     struct segment_id *log; /* owned; what the listing had, in order */
-    size_t n_log, log_room;
+    size_t n_log, log_room, at_log;
     uint64_t cut_jseq; /* the last record in the bucket */
 };
 
@@ -196,13 +196,15 @@ static int note_segment(void *ctx, const struct segment_id *id) {
 }
 
 /* The object that is segment @seq by the root's word, or NULL: there is none (I3). */
-static const struct segment_id *find_segment(const struct opening *o, uint64_t seq) {
+static const struct segment_id *find_segment(struct opening *o, uint64_t seq) {
     const struct root_epoch *epoch = root_epoch_of(o->root, seq);
 
-    for (size_t i = 0; epoch && i < o->n_log; i++) {
+    while (o->at_log < o->n_log && o->log[o->at_log].seq < seq)
+        o->at_log++; /* the log is in order, and so are we */
+    for (size_t i = o->at_log; epoch && i < o->n_log && o->log[i].seq == seq; i++) {
         const struct segment_id *id = &o->log[i];
 
-        if (id->seq == seq && id->epoch == epoch->epoch && id->nonce == epoch->nonce)
+        if (id->epoch == epoch->epoch && id->nonce == epoch->nonce)
             return id;
     }
     return NULL;
@@ -383,7 +385,7 @@ static int commit(struct opening *o, struct s3pve_error *err) {
     o->journal.nonce = o->nonce;
     o->journal.next_nonce = 0;
     o->journal.tail = ring_place(&volume->ring, volume->ring.tail);
-    o->journal.tail_jseq = volume->first ? volume->first->jseq_first : volume->jseq + 1;
+    o->journal.tail_jseq = journal_tail_jseq(volume);
     if (write_superblock(o, err) < 0)
         return -1;
     ring_keep(&volume->ring, volume->ring.tail);

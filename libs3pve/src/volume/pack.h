@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-/* pack.h - little-endian numbers at a place that moves on; who calls has checked the room */
+/* pack.h - little-endian numbers at a place that moves on, and sums; who calls has checked the room
+ */
 #ifndef VOLUME_PACK_H
 #define VOLUME_PACK_H
 
 #include <endian.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "base/crc32c.h"
 
 static inline void pack_bytes(uint8_t **at, const void *data, size_t len) {
     memcpy(*at, data, len);
@@ -51,6 +54,15 @@ static inline uint64_t unpack_u64(const uint8_t **at) {
 
     unpack_bytes(at, &value, sizeof(value));
     return le64toh(value);
+}
+
+/* The sum of @len bytes but the four at @at, where it is kept itself. */
+static inline uint32_t pack_sum(const uint8_t *data, size_t len, size_t at, uint32_t seed) {
+    static const uint8_t none[4];
+    uint32_t sum = crc32c(seed, data, at);
+
+    sum = crc32c(sum, none, sizeof(none));
+    return crc32c(sum, data + at + 4, len - at - 4);
 }
 
 #endif

@@ -9,15 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "core/error.h"
 #include "volume/machine.h"
-
-static void fail_memory(struct volume *volume) {
-    struct s3pve_error err = S3PVE_ERROR_INIT;
-
-    error_set(&err, S3PVE_E_NOMEM, "no memory for a segment");
-    machine_fail(volume, &err);
-}
 
 static struct batch *begin_batch(struct volume *volume) {
     uint64_t seq = volume->last ? volume->last->seq + 1 : volume->tip + 1;
@@ -39,7 +31,7 @@ struct batch *seal_batch_for(struct volume *volume, const struct jrecord *record
     if (!batch || batch->sealed || !batch_has_room(batch, record, volume->params.segment_blocks))
         batch = begin_batch(volume);
     if (!batch)
-        fail_memory(volume);
+        machine_fail_memory(volume);
     else if (batch_is_empty(batch))
         batch->since_ms = volume->now_ms;
     return batch;
@@ -72,12 +64,12 @@ static void seal(struct volume *volume, struct batch *batch) {
     uint32_t n;
 
     if (batch_effect(batch, &pieces, &n) < 0) {
-        fail_memory(volume);
+        machine_fail_memory(volume);
         return;
     }
     fill_segment(volume, batch);
     if (segment_encode(&batch->segment, &header) < 0) {
-        fail_memory(volume);
+        machine_fail_memory(volume);
         return;
     }
     segment_hash(header.data, header.len, volume->tip_hash);
@@ -197,7 +189,7 @@ void volume_segment_stored(struct volume *volume, uint64_t seq) {
         if (!batch->stored)
             break;
         if (apply(volume, batch) < 0)
-            fail_memory(volume);
+            machine_fail_memory(volume);
     }
     if (volume->failure.code)
         return;

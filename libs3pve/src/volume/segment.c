@@ -3,7 +3,6 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 
-#include "base/crc32c.h"
 #include "core/error.h"
 #include "volume/pack.h"
 #include "volume/segment.h"
@@ -139,7 +138,7 @@ int segment_encode(const struct segment *segment, struct buf *out) {
     for (uint32_t i = 0; i < segment->n_data; i++)
         pack_u32(&at, segment->sums[i]);
     at = header + CRC_AT;
-    pack_u32(&at, crc32c(0, header, segment->header_len));
+    pack_u32(&at, pack_sum(header, segment->header_len, CRC_AT, 0));
     return buf_add(out, header, segment->header_len);
 }
 
@@ -165,12 +164,9 @@ size_t segment_header_len(const void *data, size_t len) {
 }
 
 static bool sum_is_right(const uint8_t *header, size_t len) {
-    static const uint8_t none[4];
     const uint8_t *at = header + CRC_AT;
-    uint32_t want = unpack_u32(&at), sum = crc32c(0, header, CRC_AT);
 
-    sum = crc32c(sum, none, sizeof(none));
-    return crc32c(sum, header + CRC_AT + 4, len - CRC_AT - 4) == want;
+    return unpack_u32(&at) == pack_sum(header, len, CRC_AT, 0);
 }
 
 /* The numbers of the fixed part that say where the tables are: they must be just what we make. */

@@ -73,20 +73,28 @@ void machine_fail(struct volume *volume, const struct s3pve_error *cause) {
     answer_all(volume, &volume->queue);
 }
 
+void machine_fail_memory(struct volume *volume) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    error_set(&err, S3PVE_E_NOMEM, "no memory for the volume");
+    machine_fail(volume, &err);
+}
+
 static bool has_edges(const struct volume_request *request) {
     return request->type != VOLUME_READ && request->type != VOLUME_FLUSH &&
            (request->offset % BLOCK || (request->offset + request->len) % BLOCK);
 }
 
 static void read(struct volume *volume, struct volume_request *request) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
     if (lookup(volume, request, request_first(request), request_blocks(request)) == 0) {
         volume->ops->read(volume->ctx, request, request->pieces, request->n_pieces);
         return;
     }
     lookup_unpin(volume, request);
-    error_set(&volume->failure, S3PVE_E_NOMEM, "no memory for a read");
-    machine_answer(volume, request);
-    volume->failure = (struct s3pve_error){0};
+    error_set(&err, S3PVE_E_NOMEM, "no memory for a read");
+    volume->ops->answer(volume->ctx, request, &err);
 }
 
 void volume_submit(struct volume *volume, struct volume_request *request) {
