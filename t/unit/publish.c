@@ -63,6 +63,27 @@ static void unlinked_and_replaced(void) {
     mem3_delete("import/mine");
 }
 
+/* The same, but nobody can say whether it is still there. */
+static void unlinked_and_left(void) {
+    pthread_t thread;
+    int rc = 0;
+
+    mount_open("import/left", O_WRONLY | O_CREAT, &file);
+    mount_append(file, "left", 0);
+    mem3.delay_ms = 500;
+    pthread_create(&thread, NULL, flush, &rc);
+    usleep(200000);
+    mem3.fail = "head";
+    is_int(mount_unlink("import/left"), 0, "unlinked while its close goes on");
+    pthread_join(thread, NULL);
+    mem3.delay_ms = 0;
+    mem3.fail = "";
+    is_int(rc, -EIO, "the close says that it may have been left behind");
+    s3pve_file_close(file);
+    ok(mount3_is_clean(), "nothing is left over on the node");
+    mem3_delete("import/left");
+}
+
 static void read_by_its_writer(void) {
     char text[8] = "";
 
@@ -151,6 +172,7 @@ int main(void) {
     mount3_begin();
     unlinked_during_close();
     unlinked_and_replaced();
+    unlinked_and_left();
     read_by_its_writer();
     cut_on_disk();
     cut_in_the_store();

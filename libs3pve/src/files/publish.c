@@ -335,8 +335,7 @@ static int publish(
         rc = publish_spool(stream, key, ret_info, err);
     else
         rc = publish_sent(stream, key, ret_info, err);
-    if (rc == 0 && ret_info->size != stream->end)
-        ret_info->size = stream->end;
+    ret_info->size = stream->end; /* not every answer has it */
     return rc;
 }
 
@@ -362,10 +361,13 @@ static int undo(struct stream *stream, const char *key, const char *etag) {
     struct s3pve_info info;
 
     stream_discard(stream);
-    if (s3pve_object_head(client, key, &info, &call, &err) == 0 && strcmp(info.etag, etag) == 0 &&
-        s3pve_object_delete(client, key, &call, &err) < 0)
-        return files_fail(stream->files, "unlink", key, &err);
-    return 0;
+    if (s3pve_object_head(client, key, &info, &call, &err) < 0) {
+        if (err.code == S3PVE_E_NOT_FOUND)
+            return 0;
+    } else if (strcmp(info.etag, etag) != 0 || s3pve_object_delete(client, key, &call, &err) == 0) {
+        return 0;
+    }
+    return files_fail(stream->files, "unlink", key, &err);
 }
 
 static int flush_plain(struct stream *stream, const char *key) {
