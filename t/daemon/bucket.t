@@ -57,7 +57,7 @@ works('df', 'df', $mnt);
 works('ls', 'ls', "$mnt/snippets");
 works('stat', 'stat', "$mnt/template/iso/a.iso");
 fails('writing still', 'cp', '/etc/passwd', "$mnt/snippets/new");
-ok(!-e "$mnt/snippets/new", '... and leaves no name');
+ok(vanishes("$mnt/snippets/new"), '... and leaves no name');
 ok($daemon->alive(), 'the daemon stays');
 
 $fake->s3cmd('mb', "s3://$bucket");

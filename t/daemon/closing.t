@@ -45,7 +45,7 @@ my sub published ($length, $what, $lang, $code) {
 my sub dropped ($what, $lang, $code) {
     my @puts = puts_of($lang, $code);
     is_deeply(\@puts, [], $what);
-    ok(wait_until(5, sub { !-e "$iso/f$n.iso" }), '... and no name is left');
+    ok(vanishes("$iso/f$n.iso"), '... and no name is left');
     return;
 }
 
@@ -164,7 +164,7 @@ ok(
     wait_until(10, sub { $fake->stats()->{uploads} == 0 }),
     '... none are left when its writer is killed'
 );
-ok(wait_until(5, sub { !-e "$iso/killed.iso" }), '... nor its name');
+ok(vanishes("$iso/killed.iso"), '... nor its name');
 
 # --- a writer that waits for a store which does not answer
 

@@ -45,7 +45,7 @@ for my $size (0, 1, 4095, 65536, (1 << 20) + 1, (16 << 20) - 1, 16 << 20, (16 <<
 }
 my $objects = $rgw->objects($bucket);
 is($objects->{'template/iso/size-52428800.iso'}, 52428800, 'another client sees the object');
-is($daemon->ask('status')->{uploads}, 0, 'no upload is left');
+ok(wait_until(5, sub { $daemon->ask('status')->{uploads} == 0 }), 'no upload is left');
 
 my $data = content(50 << 20);
 my $file = "$mnt/template/iso/size-52428800.iso";

@@ -40,11 +40,6 @@ my sub cold ($file) {
     return;
 }
 
-# The kernel tells of the last close when it likes, maybe after the writer is gone.
-my sub vanishes ($file) {
-    return wait_until(5, sub { !-e $file });
-}
-
 for my $how (qw(kill pause)) {
     my $state = $how eq 'kill' ? 'gone' : 'hanging';
     is(slurp("$mnt/snippets/small"), 'small', 'a small file is read');

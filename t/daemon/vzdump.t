@@ -42,7 +42,7 @@ is_deeply(
     [grep { m/vma/ } keys $fake->objects($bucket)->%*], [],
     '... but is not in the bucket yet'
 );
-is($daemon->ask('status')->{held}, 1, '... it is held');
+ok(wait_until(5, sub { $daemon->ask('status')->{held} == 1 }), '... it is held');
 
 $fake->forget();
 ok(rename("$dump/$name.vma.dat", "$dump/$name.vma.zst"), 'the archive is renamed');

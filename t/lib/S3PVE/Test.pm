@@ -24,8 +24,8 @@ use Time::HiRes qw(sleep time);
 
 ## no critic (ProhibitAutomaticExportation)
 our @EXPORT = qw(
-    fakes3 rgw scratch slurp spew run_ok run_cmd s3pve wait_until top build tracked need_command
-    need_fuse
+    fakes3 rgw scratch slurp spew run_ok run_cmd s3pve wait_until vanishes top build tracked
+    need_command need_fuse
 );
 
 my $TOP = abs_path(dirname(__FILE__) . '/../../..');
@@ -133,6 +133,11 @@ sub wait_until ($seconds, $code) {
         $result = $code->();
     }
     return $result;
+}
+
+# On a mount: the kernel tells of the last close when it likes, maybe after the writer is gone.
+sub vanishes ($file) {
+    return wait_until(5, sub { !-e $file });
 }
 
 my sub skip_all ($why) {
