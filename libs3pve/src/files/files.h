@@ -14,9 +14,9 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/pool.h"
 #include "files/blocks.h"
 #include "files/buffers.h"
-#include "files/pool.h"
 #include "files/record.h"
 #include "files/tree.h"
 #include "s3pve.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "files/pool.h"
+#include "base/pool.h"
 
 #define STACK_SIZE (1u << 20) /* bytes of a thread: TLS and XML are below us */
 

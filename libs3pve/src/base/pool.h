@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* pool.h - a few threads that wait for the network so that others need not; they start when needed
  */
-#ifndef FILES_POOL_H
-#define FILES_POOL_H
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
 
 struct pool;
 
