@@ -80,11 +80,29 @@ published(
     "$open syswrite(F, 'one'); my \$pid = fork() // die; if (!\$pid) { syswrite(F, 'two'); _exit(0) }"
         . "waitpid(\$pid, 0); close(F) or die"
 );
-my @puts = puts_of(
-    'perl',
+published(
+    3, 'the parent is gone before the child writes', 'perl',
     "$open my \$pid = fork() // die; _exit(0) if \$pid; sleep(1); syswrite(F, 'one'); close(F)"
 );
-is($puts[-1], 3, 'the parent is gone before the child writes');
+published(
+    6, 'the parent wrote before, and is gone when the child goes on', 'perl',
+    "$open syswrite(F, 'one'); my \$pid = fork() // die; _exit(0) if \$pid; sleep(1);"
+        . "syswrite(F, 'two'); close(F)"
+);
+published(
+    3, 'the same twice over, as daemons are made', 'perl',
+    "$open fork() && _exit(0); sleep(1); fork() && _exit(0); sleep(1); syswrite(F, 'one')"
+);
+published(
+    4, 'the parent closes what it opened for a child', 'perl',
+    "$open my \$pid = fork() // die; if (!\$pid) { sleep(1); open(STDOUT, '>&', \*F) or die;"
+        . "exec('/bin/echo', 'one') } close(F) or die; waitpid(\$pid, 0)"
+);
+published(
+    3, 'a child that runs on has a copy, which it does not know of', 'perl',
+    "$open my \$pid = fork() // die; if (!\$pid) { sleep(3); _exit(0) } syswrite(F, 'one');"
+        . 'close(F) or die'
+);
 published(
     3, 'nobody closes it, the program just ends', 'perl',
     "$open syswrite(F, 'one'); _exit(0)"
@@ -117,7 +135,7 @@ published(
     4, 'another program becomes the writer, and what it does not need is closed', 'perl',
     "$open open(STDOUT, '>&', \\*F) or die; exec('/bin/echo', 'one')"
 );
-@puts = puts_of(
+my @puts = puts_of(
     'perl',
     "$open syswrite(F, 'one'); my \$pid = fork() // die;"
         . "if (!\$pid) { open(STDOUT, '>&', \\*F) or die; exec('/bin/echo', 'two') }"
@@ -139,6 +157,11 @@ dropped(
 );
 dropped('a writer that crashed', 'perl', "$open syswrite(F, 'one'); kill(SEGV => \$\$); sleep(9)");
 dropped('killed before it wrote anything', 'perl', "$open kill(KILL => \$\$); sleep(9)");
+dropped(
+    'a child killed in the middle of what its parent began', 'perl',
+    "$open syswrite(F, 'one'); my \$pid = fork() // die; _exit(0) if \$pid; sleep(1);"
+        . "syswrite(F, 'two'); kill(KILL => \$\$); sleep(9)"
+);
 dropped('killed as a pipe breaks', 'sh', 'yes >$file & sleep 0.5; kill -PIPE $!; wait');
 
 # --- the parts of a killed stream

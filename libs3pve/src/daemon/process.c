@@ -166,6 +166,33 @@ bool process_can_write(pid_t pid, dev_t dev, uint64_t ino) {
     return false;
 }
 
+static pid_t parent_of(pid_t pid) {
+    char text[4096];
+    unsigned long long parent = 0;
+    if (read_proc(pid, "status", text, sizeof(text)) < 0)
+        return 0;
+    return number_after(text, "\nPPid:", 10, &parent) ? (pid_t)parent : 0;
+}
+
+/* Has a child of theirs it open for writing?  Whoever dies is still the parent while he closes. */
+static bool child_can_write(const pid_t parents[], int n, const struct closing *file) {
+    _cleanup_(closedirp) DIR *processes = opendir("/proc");
+    for (struct dirent *d; processes && (d = readdir(processes));) {
+        pid_t pid = (pid_t)strtol(d->d_name, NULL, 10);
+        pid_t parent = pid > 0 ? parent_of(pid) : 0;
+        for (int i = 0; parent && i < n; i++) {
+            if (parents[i] == parent && process_can_write(pid, file->dev, file->ino))
+                return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * A child that inherited it and has not written counts when it was given it before anything was
+ * written, or when the closing process ends, which hears nothing of how its close went.  Otherwise
+ * the child most likely does not know that it has it, and the close keeps its promise.
+ */
 static enum closing_kind judge(const struct closing *file, pid_t tid) {
     pid_t self = process_of(tid);
     pid_t users[] = {self, file->writer, file->opener};
@@ -174,6 +201,8 @@ static enum closing_kind judge(const struct closing *file, pid_t tid) {
             process_can_write(users[i], file->dev, file->ino))
             return CLOSING_EARLY;
     }
+    if ((!file->writer || is_ending(tid)) && child_can_write(users, 3, file))
+        return CLOSING_EARLY;
     return process_died_of_signal(tid) ? CLOSING_KILLED : CLOSING_LAST;
 }
 
