@@ -36,6 +36,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=
 objs = $(patsubst %.c,$(B)/%.o,$(wildcard $(addprefix libs3pve/src/,$(addsuffix /*.c,$(1)))))
 LIB  := $(call objs,base core files)
 VOL  := $(call objs,volume)# for tests: the library gets it when it has a runtime around it
+NBD  := $(call objs,nbd)# for tests: the daemon gets it when it has volumes
 DMN  := $(call objs,daemon)
 CLI  := $(call objs,cli)
 DMN_SRC := $(wildcard libs3pve/src/daemon/*.c)
@@ -68,7 +69,7 @@ $(B)/s3pve: $(CLI) $(B)/libbase.a $(B)/libs3pve.so.0
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(CLI) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,jansson)
 
 # A test takes from the archive just what it needs.
-$(B)/libs3pve.a: $(LIB) $(VOL)
+$(B)/libs3pve.a: $(LIB) $(VOL) $(NBD)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 TESTLIB := $(patsubst %.c,$(B)/%.o,$(wildcard t/lib/*.c))
@@ -80,6 +81,9 @@ $(UNIT): %.t: %.o $(B)/libtest.a $(B)/libs3pve.a
 
 $(B)/t/sim/sim: $(SIM) $(B)/libs3pve.a
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
+
+$(B)/t/nbd/memory: $(B)/t/nbd/memory.o $(B)/libs3pve.a
+	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^
 
 $(B)/xs/blib: $(wildcard xs/* xs/lib/* xs/lib/*/*) $(B)/libs3pve.so.0
 	$(Q)rm -rf $(B)/xs && cp -r xs $(B)/
@@ -114,8 +118,8 @@ check: deps
 test: all units
 	@B=$(B) t/lib/prove $(TESTS)
 
-units: $(UNIT) $(B)/t/sim/sim
-threaded: $(THREADED)
+units: $(UNIT) $(B)/t/sim/sim $(B)/t/nbd/memory
+threaded: $(THREADED) $(B)/t/nbd/memory
 
 # The C tests with every access, or every lock and thread, watched.
 check-asan: deps

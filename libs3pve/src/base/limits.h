@@ -144,6 +144,21 @@
 #define ROOT_BYTES_MAX MIB(1)           /* of volume.json: 20 KiB with a hundred snapshots */
 #define ROOT_EPOCHS_MAX 1000u           /* openings since the last checkpoint */
 
+/* --- the NBD server */
+#define NBD_NAME 255           /* bytes of an export's name; the protocol allows 4096 */
+#define NBD_EXPORTS 4096       /* disks of a node */
+#define NBD_CONNECTIONS 1024   /* at once, of all exports; QEMU needs one a disk */
+#define NBD_OPTION KIB(16)     /* bytes of an option: two names of 4096 and some contexts */
+#define NBD_INPUT KIB(64)      /* read from a connection at once */
+#define NBD_PAYLOAD MIB(32)    /* bytes of one read or write; QEMU sends no more */
+#define NBD_CONN_BYTES MIB(32) /* in flight of one connection: QEMU has 16 times 2 MiB ... */
+#define NBD_CONN_REQUESTS 128  /* ... others have up to 64, nbd.ko 128 */
+#define NBD_BYTES MIB(256)     /* in flight of all connections */
+#define NBD_PAGES_KEPT MIB(32) /* of these, kept while nothing is in flight: a busy client's */
+#define NBD_EXTENTS 4096       /* in one answer; who wants more asks again */
+#define NBD_HANDSHAKE_MS 10000 /* to say which export; it takes one */
+#define NBD_STALL_MS 30000     /* for the rest of a message, or to take one: else it is dead */
+
 /* --- the daemon */
 #define NAME_OF_STORAGE                                                                            \
     80 /* bytes of a storage's name in paths: a socket's path is at most 107                       \
