@@ -72,6 +72,26 @@ static void what_others_do(void) {
     s3pve_files_set_notify(fs, &(struct s3pve_files_notify){0});
 }
 
+/* Until it looks the name up again, the kernel reads as far as the size it was told. */
+static void known_to_the_kernel(void) {
+    struct s3pve_file *file;
+    struct stat st;
+
+    mem3_put("dump/k.log", "short");
+    expire();
+    is_int(s3pve_files_lookup(fs, mount_ino("dump"), "k.log", &st), 0, "the kernel knows a file");
+    mem3_put("dump/k.log", "much longer");
+    expire();
+    is_int(mount_size("dump/k.log"), 11, "another node replaces it");
+    is_int(
+        s3pve_file_open(fs, st.st_ino, O_RDONLY, &file, NULL),
+        -ESTALE,
+        "what the kernel knew is not opened for the new bytes"
+    );
+    is_str(mount_read("dump/k.log"), "much longer", "... which have another inode");
+    s3pve_files_forget(fs, st.st_ino, 1);
+}
+
 static void name_that_is_both(void) {
     mem3_put("import/both", "file");
     mem3_put("import/both/inside", "x");
@@ -254,6 +274,7 @@ int main(void) {
     mount3_begin();
     what_is_there();
     what_others_do();
+    known_to_the_kernel();
     name_that_is_both();
     own_changes_survive();
     slow_store();

@@ -231,12 +231,20 @@ static void kernel_pages(void) {
 }
 
 static void no_etag(void) {
+    uint64_t ino;
+
     mem3.no_list_etag = true;
     mem3_put("snippets/n", "pinned");
     s3pve_files_expire(fs);
     mem3.n_head = 0;
     is_str(mount_read("snippets/n"), "pinned", "a server whose listing has no ETags");
     is_int(mem3.n_head, 1, "... is asked for it when the file is opened");
+    mem3_put("snippets/n", "one");
+    s3pve_files_expire(fs);
+    ino = mount_ino("snippets/n");
+    mem3_put("snippets/n", "another");
+    is_int(s3pve_file_open(fs, ino, O_RDONLY, &file, NULL), -ESTALE, "of another size now");
+    is_str(mount_read("snippets/n"), "another", "... it is another inode's");
     mem3.no_list_etag = false;
     s3pve_files_expire(fs);
 }

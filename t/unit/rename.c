@@ -241,6 +241,8 @@ static int rename_only(const char *from, const char *to) {
 
 /* Directories have just been listed, and then another node comes. */
 static void another_nodes(void) {
+    uint64_t ino;
+
     mount_write("import/mine", "mine");
     mount_list("import");
     mem3_put("import/theirs", "theirs");
@@ -263,7 +265,9 @@ static void another_nodes(void) {
 
     mount_write("import/old", "old");
     mem3_put("import/old", "new and longer");
+    ino = mount_ino("import/old");
     is_int(mount_rename("import/old", "import/fresh"), 0, "a file replaced elsewhere is renamed");
+    ok(mount_ino("import/fresh") != ino, "... is another to the kernel, which had another size");
     is_int(mount_size("import/fresh"), 14, "... and known by what was copied");
     is_str(mount_read("import/fresh"), "new and longer", "... to the last byte");
 

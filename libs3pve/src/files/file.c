@@ -186,7 +186,7 @@ static int settle_etag(
         node->list_etag_is_ours = true;
         return 0;
     }
-    if (!*node->etag || !node->parent) {
+    if (!node->parent || (!*node->etag && node->size == info->size)) {
         tree_set_object(node, info->size, info->mtime, info->etag);
         return 0;
     }

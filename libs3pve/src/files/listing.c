@@ -152,8 +152,9 @@ static void merge_object(struct listing *listing, struct node *node, const struc
     }
     if (node->is_published) {
         tell_kernel(listing, found->name, node->ino);
-        /* who has it open keeps the old inode, so that pages of two versions never meet (M4) */
-        if (node->n_pins > 0)
+        /* who has it open keeps the old inode, so that pages of two versions never meet (M4); and
+         * who opens it while the kernel still has the old size must look it up again */
+        if (node->n_pins || node->n_lookup)
             node = tree_replace(&files->tree, node);
     }
     if (!node)

@@ -141,7 +141,7 @@ static void replace_moved(
     _free_ char *name = NULL;
     uint64_t parent;
 
-    if (node->n_readers && !node->stream)
+    if (!node->stream && (node->n_readers || node->size != info->size))
         fresh = tree_replace(&files->tree, node);
     node_set_published(files, fresh ? fresh : node, info->size, info->etag);
     name = fresh ? strdup(fresh->name) : NULL;
