@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "core/error.h"
 #include "files/entries.h"
+#include "files/keylock.h"
 #include "files/listing.h"
 #include "files/local.h"
 #include "files/names.h"
@@ -41,10 +42,17 @@ int entry_check_absent(struct s3pve_files *files, const char *operation, const c
     struct s3pve_call call = files_name_call(files);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info;
+    struct keylock turn;
+    int rc = keylock_take(files, &turn, key, false);
 
+    if (rc < 0)
+        return rc;
     if (s3pve_object_head(files->client, key, &info, &call, &err) == 0)
-        return -EEXIST;
-    return err.code == S3PVE_E_NOT_FOUND ? 0 : files_fail(files, operation, key, &err);
+        rc = -EEXIST;
+    else if (err.code != S3PVE_E_NOT_FOUND)
+        rc = files_fail(files, operation, key, &err);
+    keylock_give(files, &turn);
+    return rc;
 }
 
 int entry_check_empty(struct s3pve_files *files, const char *operation, const char *marker) {
@@ -247,8 +255,15 @@ _public_ int s3pve_files_rmdir(struct s3pve_files *files, uint64_t parent, const
 
 /* ---------------------------------------------------------------- unlink */
 
+/* With `lock` held. */
+static bool is_elsewhere(const struct node *node, const char *key) {
+    _free_ char *path = node->parent ? tree_path(node) : NULL;
+
+    return path && strcmp(path, key) != 0;
+}
+
 /* With `lock` held, dropped for the network.  A close that was publishing it may have come after
- * the DELETE: then once more. */
+ * the DELETE: then once more.  A rename may have been quicker: then it is another name's. */
 static int delete_object(struct s3pve_files *files, const struct node *node, const char *key) {
     unsigned version;
     int rc;
@@ -258,6 +273,8 @@ static int delete_object(struct s3pve_files *files, const struct node *node, con
         pthread_mutex_unlock(&files->lock);
         rc = entry_delete(files, "unlink", key);
         pthread_mutex_lock(&files->lock);
+        if (rc == 0 && is_elsewhere(node, key))
+            return -ENOENT;
     } while (rc == 0 && node->is_published && node->is_ours && node->version != version);
     return rc;
 }

@@ -45,9 +45,10 @@ struct s3pve_files {
     int closing;                            /* atomic; ends every call of ours */
 
     pthread_mutex_t lock;   /* guards everything below */
-    pthread_cond_t changed; /* a listing or a writer ended */
+    pthread_cond_t changed; /* a listing, a writer or a change of a key ended */
     struct tree tree;
-    struct stream *streams; /* all of them, see stream.h */
+    struct stream *streams;   /* all of them, see stream.h */
+    struct keylock *keylocks; /* keys that are being changed, see keylock.h */
     struct s3pve_files_notify notify;
     uint64_t quota;
     struct usage usage;

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "core/client.h"
 #include "core/error.h"
+#include "files/keylock.h"
 #include "files/names.h"
 #include "files/publish.h"
 
@@ -343,7 +344,6 @@ int stream_publish_as(struct stream *stream, const char *key, struct s3pve_info 
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info = {0};
 
-    LOCK_SCOPE(&stream->io);
     if (stream->failed)
         return stream->failed;
     if (publish(stream, key, &info, &err) < 0)
@@ -353,8 +353,7 @@ int stream_publish_as(struct stream *stream, const char *key, struct s3pve_info 
     return 0;
 }
 
-/* It was unlinked while the store took it: it must not be there, unless it is another by now. */
-static int undo(struct stream *stream, const char *key, const char *etag) {
+int publish_undo(struct stream *stream, const char *key, const char *etag) {
     struct s3pve_client *client = stream->files->client;
     struct s3pve_call call = {.timeout_ms = ABORT_MS};
     struct s3pve_error err = S3PVE_ERROR_INIT;
@@ -370,18 +369,29 @@ static int undo(struct stream *stream, const char *key, const char *etag) {
     return files_fail(stream->files, "unlink", key, &err);
 }
 
-static int flush_plain(struct stream *stream, const char *key) {
+static bool is_unlinked(struct stream *stream) {
+    LOCK_SCOPE(&stream->files->lock);
+    return !stream->node->parent;
+}
+
+/* With @key taken.  It may have been unlinked while we waited for that, or while the store took
+ * it. */
+static int put_plain(struct stream *stream, const char *key) {
     struct s3pve_files *files = stream->files;
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info = {0};
 
+    if (is_unlinked(stream)) {
+        stream_discard(stream);
+        return 0;
+    }
     if (publish(stream, key, &info, &err) < 0)
         return files_fail(files, "close", key, &err);
 
     pthread_mutex_lock(&files->lock);
     if (!stream->node->parent) {
         pthread_mutex_unlock(&files->lock);
-        return undo(stream, key, info.etag);
+        return publish_undo(stream, key, info.etag);
     }
     usage_release(files, stream->reserved);
     stream->reserved = 0;
@@ -389,6 +399,17 @@ static int flush_plain(struct stream *stream, const char *key) {
     node_set_published(files, stream->node, info.size, info.etag);
     pthread_mutex_unlock(&files->lock);
     return 0;
+}
+
+static int flush_plain(struct stream *stream, const char *key) {
+    struct keylock turn;
+    int rc = keylock_take(stream->files, &turn, key, !stream->is_flag);
+
+    if (rc < 0)
+        return rc;
+    rc = put_plain(stream, key);
+    keylock_give(stream->files, &turn);
+    return rc;
 }
 
 static ssize_t first_bytes(const struct stream *stream, void *buf, size_t len) {

@@ -29,6 +29,9 @@ int publish_append(struct stream *stream, const void *buf, size_t len);
 
 /* Abort the upload, if there is one, and see to it that nothing of it stays. */
 void publish_drop(struct stream *stream);
+/* It was unlinked while the store took it: what is at @key must not be there, unless it is
+ * another's by now.  With @key taken.  Return: 0, or -errno when it may have been left. */
+int publish_undo(struct stream *stream, const char *key, const char *etag);
 /* Delete what was completed under another key than it should have. */
 void publish_drop_misplaced(struct stream *stream);
 

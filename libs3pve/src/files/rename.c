@@ -18,6 +18,7 @@
 #include "core/client.h"
 #include "core/error.h"
 #include "files/entries.h"
+#include "files/keylock.h"
 #include "files/listing.h"
 #include "files/names.h"
 #include "files/publish.h"
@@ -93,7 +94,20 @@ static int published(struct rename *rn, struct stream *stream, const struct s3pv
     return rc;
 }
 
-/* @replaces: an object had the old name, which the archive was to replace. */
+/* It was unlinked while the store completed it: then nobody wants it under the new name either. */
+static int settle(struct rename *rn, struct stream *stream, const struct s3pve_info *info) {
+    int rc = published(rn, stream, info);
+    bool is_gone;
+
+    pthread_mutex_lock(&rn->files->lock);
+    is_gone = !rn->node->parent;
+    pthread_mutex_unlock(&rn->files->lock);
+    if (rc < 0 && is_gone)
+        publish_undo(stream, rn->to_key, info->etag); /* logged */
+    return rc;
+}
+
+/* With `io` held.  @replaces: an object had the old name, which the archive was to replace. */
 static int rename_held(struct rename *rn, struct stream *stream, bool replaces) {
     struct s3pve_info info;
     int rc = stream_publish_as(stream, rn->to_key, &info);
@@ -102,7 +116,7 @@ static int rename_held(struct rename *rn, struct stream *stream, bool replaces) 
         return rc;
     if (replaces)
         entry_delete(rn->files, "rename", rn->from_key); /* logged; the archive is safe */
-    return published(rn, stream, &info);
+    return settle(rn, stream, &info);
 }
 
 /* ---------------------------------------------------------------- an object */
@@ -284,22 +298,40 @@ static int rename_written(struct rename *rn, struct stream *stream) {
     return is_published ? rename_object(rn) : move(rn);
 }
 
-/* Without `lock`; the caller has a reference to @stream. */
-static int rename_stream(struct rename *rn, struct stream *stream) {
-    bool may_hold, is_published, is_held;
-    int rc = lock_io(rn->files, stream);
+/* With `io` held. */
+static int rename_locked(struct rename *rn, struct stream *stream) {
+    bool may_hold, is_published;
 
-    if (rc < 0)
-        return rc;
     pthread_mutex_lock(&rn->files->lock);
     is_published = rn->node->is_published;
     may_hold = name_is_held(rn->node->name);
     pthread_mutex_unlock(&rn->files->lock);
-    is_held = may_hold && stream_has_content(stream);
-    if (!is_held)
-        rc = rename_written(rn, stream);
+    if (may_hold && stream_has_content(stream))
+        return rename_held(rn, stream, is_published);
+    return rename_written(rn, stream);
+}
+
+/* What is on its way to the new name comes first.  @stream may be NULL. */
+static int rename_in_turn(struct rename *rn, struct stream *stream) {
+    struct keylock turn;
+    int rc = keylock_take(rn->files, &turn, rn->to_key, false);
+
+    if (rc < 0)
+        return rc;
+    rc = stream ? rename_locked(rn, stream) : rename_object(rn);
+    keylock_give(rn->files, &turn);
+    return rc;
+}
+
+/* Without `lock`; the caller has a reference to @stream. */
+static int rename_stream(struct rename *rn, struct stream *stream) {
+    int rc = lock_io(rn->files, stream);
+
+    if (rc < 0)
+        return rc;
+    rc = rename_in_turn(rn, stream);
     pthread_mutex_unlock(&stream->io);
-    return is_held ? rename_held(rn, stream, is_published) : rc;
+    return rc;
 }
 
 /* Without `lock`. */
@@ -317,7 +349,7 @@ static int rename_file(struct rename *rn) {
         stream->n_refs++;
     pthread_mutex_unlock(&files->lock);
     if (!stream)
-        return rename_object(rn);
+        return rename_in_turn(rn, NULL);
     rc = rename_stream(rn, stream);
     stream_unref(stream);
     return rc;

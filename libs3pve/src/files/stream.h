@@ -82,7 +82,8 @@ int stream_error(struct stream *stream); /* the error that made it fail, if one 
  */
 ssize_t stream_read(struct stream *stream, void *buf, size_t len, uint64_t offset);
 
-/* Have it published as @key: all of it, wherever it is now.  The tree is the caller's to change. */
+/* With `io` held, and @key taken: have it published as that, all of it, wherever it is now.  The
+ * tree is the caller's to change. */
 int stream_publish_as(struct stream *stream, const char *key, struct s3pve_info *ret_info);
 /* With `io` held: has it bytes that the object has not? */
 bool stream_has_content(const struct stream *stream);
