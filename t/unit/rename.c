@@ -414,6 +414,61 @@ static void while_it_is_sent(void) {
     ok(mem3_size("import/sent") < 0 && mount3_is_clean(), "... and nothing is left");
 }
 
+static int64_t used_bytes(void) {
+    struct s3pve_files_stats stats;
+
+    s3pve_files_stats(fs, &stats);
+    return (int64_t)stats.used_bytes;
+}
+
+/* What the store has under the new name stays there until the file is published. */
+static void written_over_an_object(void) {
+    struct s3pve_file *writer;
+    int64_t used;
+
+    for (int i = 0; i < 2; i++) {
+        if (i == 0)
+            mount_write("import/old", "OLD");
+        else
+            mem3_put("import/old", "OLD"); /* another node's, which we have not seen */
+        mount_open("import/fresh", O_WRONLY | O_CREAT, &writer);
+        mount_append(writer, "NEWER", 0);
+        s3pve_files_expire(fs);
+        usleep(2000);
+        is_int(
+            mount_rename("import/fresh", "import/old"), 0, "a new file is renamed to a known one"
+        );
+        is_int(mount_size("import/old"), 5, "... and is there");
+        is_int(mount_size("import/fresh"), -ENOENT, "... under one name");
+        is_int(mount_unlink("import/old"), 0, "it is removed");
+        ok(mem3_size("import/old") < 0, "... with what was there before");
+        mount_close(writer);
+        is_int(mount_size("import/old"), -ENOENT, "... for good");
+    }
+
+    mount_list("snippets");
+    used = used_bytes();
+    mount_write("import/old", "OLD");
+    mount_open("import/fresh", O_WRONLY | O_CREAT, &writer);
+    mount_append(writer, "NEWER", 0);
+    is_int(mount_rename("import/fresh", "import/old"), 0, "the same again");
+    s3pve_file_close(writer);
+    is_str(mount_read("import/old"), "OLD", "a killed writer leaves what was there");
+    is_int(used_bytes() - used, 3, "... which counts as used");
+    mount_unlink("import/old");
+    is_int(used_bytes() - used, 0, "... and then no longer");
+
+    mount_write("import/old", "OLD");
+    mount_open("import/fresh", O_WRONLY | O_CREAT, &writer);
+    mount_append(writer, "NEWER", 0);
+    mount_rename("import/fresh", "import/old");
+    is_int(mount_close(writer), 0, "one that closes replaces it");
+    is_str(mem3_text("import/old"), "NEWER", "... in the store");
+    is_int(used_bytes() - used, 5, "... and in what is used");
+    mount_unlink("import/old");
+    ok(mount3_is_clean(), "nothing is left over");
+}
+
 /* The same with nobody there: the directory is not kept locked for the writer's deadline. */
 static void while_offline(void) {
     int64_t began_ms;
@@ -450,6 +505,7 @@ int main(void) {
     unlinked_meanwhile(MIB(20));
     renamed_meanwhile();
     while_it_is_sent();
+    written_over_an_object();
     while_offline();
     directories();
     another_nodes();

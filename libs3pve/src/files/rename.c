@@ -70,6 +70,31 @@ static int move(struct rename *rn) {
     return rc;
 }
 
+/* The same for a file of which the store has nothing yet: what it has under the new name stays
+ * until this one is published, or for good if it never is. */
+static int move_written(struct rename *rn) {
+    struct s3pve_files *files = rn->files;
+    const struct node *target;
+    struct stream *doomed;
+    _free_ char *etag = NULL;
+    uint64_t size = 0;
+    int rc;
+
+    pthread_mutex_lock(&files->lock);
+    target = tree_child(&files->tree, rn->to_dir, rn->to_name);
+    if (target && target->is_published) {
+        size = target->size;
+        etag = strdup(target->etag);
+    }
+    doomed = displace(rn);
+    rc = move_node(rn);
+    if (rc == 0 && etag && tree_set_object(rn->node, size, 0, etag) == 0)
+        usage_change(files, (int64_t)size, 1);
+    pthread_mutex_unlock(&files->lock);
+    entry_drop_stream(doomed);
+    return rc;
+}
+
 /* ---------------------------------------------------------------- a held archive */
 
 static int published(struct rename *rn, struct stream *stream, const struct s3pve_info *info) {
@@ -295,7 +320,7 @@ static int rename_written(struct rename *rn, struct stream *stream) {
     pthread_mutex_unlock(&rn->files->lock);
     if (stream_is_bound(stream))
         return -EBUSY;
-    return is_published ? rename_object(rn) : move(rn);
+    return is_published ? rename_object(rn) : move_written(rn);
 }
 
 /* With `io` held. */
@@ -355,8 +380,13 @@ static int rename_file(struct rename *rn) {
     return rc;
 }
 
-/* With `lock` held, dropped for the network.  The target's directory has to be known, except when
- * an archive gets its name: that replaces whatever is there, and costs one request (M3). */
+/* With `lock` held: an archive gets its name.  That replaces whatever is there, and costs one
+ * request (M3). */
+static bool is_archives(const struct rename *rn) {
+    return rn->node->stream && name_is_held(rn->node->name);
+}
+
+/* With `lock` held, dropped for the network.  The target's directory has to be known. */
 static int find(struct rename *rn, const char *name) {
     struct s3pve_files *files = rn->files;
     int rc = 0;
@@ -369,7 +399,7 @@ static int find(struct rename *rn, const char *name) {
     if (!rn->node)
         return -ENOENT;
     tree_pin(rn->node);
-    if (rn->no_replace || (!rn->node->stream && !tree_child(&files->tree, rn->to_dir, rn->to_name)))
+    if (rn->no_replace || (!is_archives(rn) && !tree_child(&files->tree, rn->to_dir, rn->to_name)))
         rc = listing_refresh(files, rn->to_dir);
     return rc;
 }
