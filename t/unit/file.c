@@ -62,9 +62,48 @@ static void one_inode_one_version(void) {
     ok(mount3_is_clean(), "nothing is left over");
 }
 
+static atomic_uint n_entries;
+
+static void on_entry(void *ctx, uint64_t parent, const char *name) {
+    n_entries++;
+}
+
+/* The kernel was told the size of what is not published after all. */
+static void dropped(void) {
+    struct s3pve_files_notify notify = {.inval_entry = on_entry};
+    struct s3pve_file *writer, *late;
+    struct stat st;
+
+    mem3_put("snippets/d", "0123456789");
+    s3pve_files_expire(fs);
+    is_int(s3pve_files_lookup(fs, mount_ino("snippets"), "d", &st), 0, "the kernel knows a file");
+    s3pve_files_set_notify(fs, &notify);
+    is_int(s3pve_file_open(fs, st.st_ino, O_RDWR, &writer, NULL), 0, "a writer opens it");
+    s3pve_file_truncate(writer, 5);
+    s3pve_file_close(writer);
+    is_int(
+        s3pve_file_open(fs, st.st_ino, O_RDONLY, &late, NULL),
+        -ESTALE,
+        "he cuts it and is killed: what the kernel knew is not opened"
+    );
+    is_int(n_entries, 1, "... of which it is told");
+    is_str(mount_read("snippets/d"), "0123456789", "... another inode has what is there");
+    s3pve_files_forget(fs, st.st_ino, 1);
+
+    is_int(s3pve_files_lookup(fs, mount_ino("snippets"), "d", &st), 0, "the kernel knows that one");
+    is_int(s3pve_file_open(fs, st.st_ino, O_RDWR, &writer, NULL), 0, "a writer opens it");
+    s3pve_file_truncate(writer, 5);
+    is_int(mount_close(writer), 0, "he cuts it and closes");
+    is_int((long long)mount_ino("snippets/d"), (long long)st.st_ino, "then it stays as it is");
+    s3pve_files_forget(fs, st.st_ino, 1);
+    s3pve_files_set_notify(fs, &(struct s3pve_files_notify){0});
+    ok(mount3_is_clean(), "nothing is left over");
+}
+
 int main(void) {
     mount3_begin();
     open_so_many();
     one_inode_one_version();
+    dropped();
     return mount3_end();
 }

@@ -353,27 +353,33 @@ static void take_out(struct stream *stream) {
     *p = stream->next;
 }
 
-/* With `lock` held: the node loses its stream, and its name if it never had anything else.
- * Return: the name and directory that vanished, for the kernel; NULL when none did. */
+/* With `lock` held: the node loses its stream, and its name if it never had anything else; or if it
+ * has, but the kernel was told another size than that, since open(2) does not ask again.
+ * Return: the name and directory for the kernel to look up again; NULL when there are none. */
 static char *leave_node(struct stream *stream, uint64_t *ret_parent) {
     struct node *node = stream->node;
-    char *name = NULL;
+    char *name;
 
     take_out(stream);
     if (node->stream == stream)
         node->stream = NULL;
-    if (!node->is_published && node->parent && !node->stream) {
-        *ret_parent = node->parent->ino;
-        name = strdup(node->name);
+    if (!node->parent || node->stream)
+        return NULL;
+    if (node->is_published && (!node->n_lookup || node->size == stream->size))
+        return NULL;
+    *ret_parent = node->parent->ino;
+    name = strdup(node->name);
+    if (node->is_published)
+        tree_replace(&stream->files->tree, node);
+    else
         tree_unlink(&stream->files->tree, node);
-    }
     return name;
 }
 
 void stream_unref(struct stream *stream) {
     struct s3pve_files *files = stream->files;
     struct s3pve_files_notify notify;
-    _free_ char *vanished = NULL;
+    _free_ char *changed = NULL;
     uint64_t parent = 0;
 
     pthread_mutex_lock(&files->lock);
@@ -381,7 +387,7 @@ void stream_unref(struct stream *stream) {
         pthread_mutex_unlock(&files->lock);
         return;
     }
-    vanished = leave_node(stream, &parent);
+    changed = leave_node(stream, &parent);
     notify = files->notify;
     pthread_cond_broadcast(&files->changed);
     pthread_mutex_unlock(&files->lock);
@@ -393,8 +399,8 @@ void stream_unref(struct stream *stream) {
     pthread_mutex_destroy(&stream->io);
     free(stream->target);
     free(stream);
-    if (vanished && notify.inval_entry)
-        notify.inval_entry(notify.ctx, parent, vanished);
+    if (changed && notify.inval_entry)
+        notify.inval_entry(notify.ctx, parent, changed);
 }
 
 void stream_close(struct stream *stream) {
