@@ -63,89 +63,6 @@ static void unlinked_and_replaced(void) {
     mem3_delete("import/mine");
 }
 
-struct writer {
-    struct s3pve_file *file;
-    pthread_t thread;
-    int rc;
-};
-
-static void *flush_and_close(void *arg) {
-    struct writer *writer = arg;
-
-    writer->rc = mount_close(writer->file);
-    return NULL;
-}
-
-/* Writes @path and closes it, which takes half a second; then unlinks it meanwhile. */
-static void write_and_unlink(struct writer *writer, const char *path, const char *text) {
-    mount_open(path, O_WRONLY | O_CREAT, &writer->file);
-    if (*text)
-        mount_append(writer->file, text, 0);
-    mem3.delay_ms = 500;
-    pthread_create(&writer->thread, NULL, flush_and_close, writer);
-    usleep(200000);
-    mem3.delay_ms = 0;
-    is_int(mount_unlink(path), 0, "'%s' is unlinked while its close goes on", path);
-}
-
-static void ends_well(struct writer *writer) {
-    pthread_join(writer->thread, NULL);
-    is_int(writer->rc, 0, "... which has nothing to complain of");
-}
-
-/* What we undo is our own, even if the next file of that name has the same bytes. */
-static void unlinked_and_made_anew(void) {
-    static const char *const texts[] = {"", "same", "other"};
-    struct writer first, second;
-
-    for (size_t i = 0; i < 3; i++) {
-        write_and_unlink(&first, "import/anew", i == 0 ? "" : "same");
-        is_int(mount_write("import/anew", texts[i]), 0, "made anew with '%s'", texts[i]);
-        ends_well(&first);
-        is_str(mem3_text("import/anew"), texts[i], "the second one is in the store");
-        is_str(mount_read("import/anew"), texts[i], "... and in the mount");
-        mount_unlink("import/anew");
-    }
-
-    write_and_unlink(&first, "import/anew", "1");
-    write_and_unlink(&second, "import/anew", "2");
-    is_int(mount_write("import/anew", "3"), 0, "made anew twice");
-    ends_well(&first);
-    ends_well(&second);
-    is_str(mem3_text("import/anew"), "3", "the third one is in the store");
-    mount_unlink("import/anew");
-
-    write_and_unlink(&first, "import/anew", "1");
-    is_int(mount_open("import/anew", O_WRONLY | O_CREAT | O_EXCL, &file), 0, "with O_EXCL as well");
-    is_int(mount_close(file), 0, "... it is closed");
-    ends_well(&first);
-    is_str(mem3_text("import/anew"), "", "... and in the store");
-    mount_unlink("import/anew");
-    ok(mount3_is_clean(), "nothing is left over");
-}
-
-static void unlinked_and_renamed_to(void) {
-    struct writer first;
-
-    mount_write("import/from", "from");
-    write_and_unlink(&first, "import/to", "to");
-    is_int(mount_rename("import/from", "import/to"), 0, "another file gets the name");
-    ends_well(&first);
-    is_str(mem3_text("import/to"), "from", "the store has that one");
-    is_str(mount_read("import/to"), "from", "... and the mount");
-
-    mount_write("import/from", "from");
-    write_and_unlink(&first, "import/to2", "to");
-    files_fail(fs, "check", "", &(struct s3pve_error){.code = S3PVE_E_IO});
-    is_int(mount_rename("import/from", "import/to2"), -EBUSY, "offline, nobody waits for it");
-    files_mark_online(fs);
-    ends_well(&first);
-    is_str(mem3_text("import/from"), "from", "... and all is as it was");
-    mount_unlink("import/from");
-    mount_unlink("import/to");
-    ok(mount3_is_clean(), "nothing is left over");
-}
-
 /* The same, but nobody can say whether it is still there. */
 static void unlinked_and_left(void) {
     pthread_t thread;
@@ -255,8 +172,6 @@ int main(void) {
     mount3_begin();
     unlinked_during_close();
     unlinked_and_replaced();
-    unlinked_and_made_anew();
-    unlinked_and_renamed_to();
     unlinked_and_left();
     read_by_its_writer();
     cut_on_disk();

@@ -351,53 +351,6 @@ static void during_a_close(void) {
     is_int(mount_size("snippets/slow"), -ENOENT, "nor has the mount");
 }
 
-static void *rename_archive(void *ctx) {
-    *(int *)ctx = mount_rename(DAT, ZST);
-    return NULL;
-}
-
-/* The store has completed it by the time we are told that nobody wants it. */
-static void unlinked_meanwhile(uint64_t len) {
-    pthread_t renamer;
-    int rc = 0;
-
-    write_archive(DAT, len);
-    mount_close(file);
-    mem3.delay_ms = 500;
-    pthread_create(&renamer, NULL, rename_archive, &rc);
-    usleep(200000);
-    mem3.delay_ms = 0;
-    is_int(mount_unlink(DAT), 0, "an archive is removed while it is renamed");
-    pthread_join(renamer, NULL);
-    is_int(rc, -ENOENT, "... which finds it gone");
-    ok(mem3_size(DAT) < 0 && mem3_size(ZST) < 0, "... and leaves no object");
-    ok(mount3_is_clean() && mount_size(ZST) == -ENOENT, "... nor anything else");
-}
-
-static void *unlink_file(void *ctx) {
-    *(int *)ctx = mount_unlink("import/leaving");
-    return NULL;
-}
-
-static void renamed_meanwhile(void) {
-    pthread_t remover;
-    int rc = 0;
-
-    mount_write("import/leaving", "text");
-    mem3.delay_ms = 500;
-    pthread_create(&remover, NULL, unlink_file, &rc);
-    usleep(200000);
-    mem3.delay_ms = 0;
-    is_int(
-        mount_rename("import/leaving", "import/left"), 0, "a file is renamed while it is removed"
-    );
-    pthread_join(remover, NULL);
-    is_int(rc, -ENOENT, "... which comes too late");
-    is_str(mem3_text("import/left"), "text", "the object is there");
-    is_int(mount_size("import/left"), 4, "... and so is its name");
-    is_int(mount_unlink("import/left"), 0, "... by which it can be removed");
-}
-
 /* Parts cannot change their key, and no close is to publish under a name that has moved. */
 static void while_it_is_sent(void) {
     mount_open("import/sent", O_WRONLY | O_CREAT, &file);
@@ -501,9 +454,6 @@ int main(void) {
     over_an_object();
     plain_objects();
     during_a_close();
-    unlinked_meanwhile(1000);
-    unlinked_meanwhile(MIB(20));
-    renamed_meanwhile();
     while_it_is_sent();
     written_over_an_object();
     while_offline();
