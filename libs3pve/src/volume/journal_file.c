@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "core/error.h"
+#include "volume/journal_file.h"
+
+#define HEAD (2 * (uint64_t)BLOCK) /* bytes before the ring */
+#define FILL MIB(1)                /* zeroes in one write */
+#define NAME "journal"
+#define NAME_NEW "journal.new"
+
+struct journal_file {
+    char *path; /* owned; of the folder, for messages */
+    int folder, lock, fd;
+    uint64_t ring_len;
+};
+
+static int fail(const struct journal_file *file, const char *what, struct s3pve_error *err) {
+    int errnum = errno;
+    enum s3pve_code code = errnum == ENOSPC || errnum == EDQUOT ? S3PVE_E_NO_SPACE : S3PVE_E_IO;
+
+    error_set(err, code, "%s/" NAME ": %s: %s", file->path, what, strerror(errnum));
+    return -1;
+}
+
+/* ------------------------------------------------------------------- making */
+
+/* The last of the node's disk is not ours: what fills it breaks more than one volume. */
+static int check_space(struct journal_file *file, struct s3pve_error *err) {
+    uint64_t kept, free_bytes;
+    struct statvfs fs;
+
+    if (fstatvfs(file->folder, &fs) < 0)
+        return fail(file, "statvfs", err);
+    kept = (uint64_t)fs.f_blocks / 100 * JOURNAL_KEEP_FREE_PCT * fs.f_frsize;
+    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (free_bytes >= kept + file->ring_len)
+        return 0;
+    return error_set(
+        err,
+        S3PVE_E_NO_SPACE,
+        "%s: no room for a journal of %" PRIu64 " MiB: %" PRIu64 " MiB are free, of which %" PRIu64
+        " MiB are left alone",
+        file->path,
+        file->ring_len >> 20,
+        free_bytes >> 20,
+        kept >> 20
+    );
+}
+
+/* Zeroes, and not just reserved space: the first sync of each stretch would have to convert it. */
+static int fill(struct journal_file *file, int fd, struct s3pve_error *err) {
+    _free_ uint8_t *zeroes = calloc(1, FILL);
+    uint64_t at = 0, end = HEAD + file->ring_len;
+
+    if (!zeroes)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for a journal");
+    while (at < end) {
+        ssize_t n = pwrite(fd, zeroes, end - at < FILL ? end - at : FILL, (off_t)at);
+
+        if (n < 0)
+            return fail(file, "cannot be made", err);
+        sync_file_range(fd, (off_t)at, n, SYNC_FILE_RANGE_WRITE);
+        at += (uint64_t)n;
+    }
+    return fdatasync(fd) < 0 ? fail(file, "cannot be synced", err) : 0;
+}
+
+static int make(struct journal_file *file, struct s3pve_error *err) {
+    int fd, rc;
+
+    if (check_space(file, err) < 0)
+        return -1;
+    fd = openat(file->folder, NAME_NEW, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail(file, "cannot be made", err);
+    rc = fill(file, fd, err);
+    if (rc == 0 &&
+        (renameat(file->folder, NAME_NEW, file->folder, NAME) < 0 || fsync(file->folder) < 0))
+        rc = fail(file, "cannot be named", err);
+    if (rc < 0) {
+        close(fd);
+        unlinkat(file->folder, NAME_NEW, 0);
+        return -1;
+    }
+    file->fd = fd;
+    return 0;
+}
+
+/* ------------------------------------------------------------------ opening */
+
+/* The folder, which must itself survive what the journal in it survives. */
+static int enter(struct journal_file *file, struct s3pve_error *err) {
+    int above;
+
+    if (mkdir(file->path, 0700) == 0) {
+        file->folder = open(file->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        above = file->folder < 0 ? -1 : openat(file->folder, "..", O_RDONLY | O_CLOEXEC);
+        if (above < 0 || fsync(above) < 0)
+            fail(file, "its folder cannot be synced", err);
+        if (above >= 0)
+            close(above);
+    } else if (errno == EEXIST) {
+        file->folder = open(file->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
+    return file->folder < 0 ? fail(file, "its folder", err) : 0;
+}
+
+static int lock(struct journal_file *file, struct s3pve_error *err) {
+    file->lock = openat(file->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (file->lock < 0)
+        return fail(file, "its lock", err);
+    if (flock(file->lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno != EWOULDBLOCK)
+        return fail(file, "its lock", err);
+    return error_set(
+        err, S3PVE_E_CONFLICT, "%s: another process of this node has the volume open", file->path
+    );
+}
+
+/* The one that is there, or none.  Something else by its name is not ours to remove. */
+static int find(struct journal_file *file, struct s3pve_error *err) {
+    struct stat st;
+
+    file->fd = openat(file->folder, NAME, O_RDWR | O_CLOEXEC);
+    if (file->fd < 0)
+        return errno == ENOENT ? 0 : fail(file, "open", err);
+    if (fstat(file->fd, &st) < 0)
+        return fail(file, "stat", err);
+    if (!S_ISREG(st.st_mode) || st.st_size <= (off_t)HEAD || st.st_size % BLOCK)
+        return error_set(
+            err, S3PVE_E_CORRUPT, "%s/" NAME ": not as long as a journal can be", file->path
+        );
+    file->ring_len = (uint64_t)st.st_size - HEAD;
+    return 0;
+}
+
+static int open_in(struct journal_file *file, struct s3pve_error *err) {
+    if (enter(file, err) < 0 || lock(file, err) < 0 || find(file, err) < 0)
+        return -1;
+    return file->fd < 0 ? make(file, err) : 0;
+}
+
+int journal_file_open(
+    const char *folder, uint64_t ring_len, struct journal_file **ret_file, struct s3pve_error *err
+) {
+    struct journal_file *file = malloc(sizeof(*file));
+
+    if (!file)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for a journal");
+    *file = (struct journal_file
+    ){.path = strdup(folder), .folder = -1, .lock = -1, .fd = -1, .ring_len = ring_len};
+    if (!file->path || open_in(file, err) < 0) {
+        journal_file_close(file);
+        return -1;
+    }
+    *ret_file = file;
+    return 0;
+}
+
+static void close_fd(int fd) {
+    if (fd >= 0)
+        close(fd);
+}
+
+struct journal_file *journal_file_close(struct journal_file *file) {
+    if (!file)
+        return NULL;
+    close_fd(file->fd);
+    close_fd(file->folder);
+    close_fd(file->lock); /* last: with it goes the lock */
+    free(file->path);
+    free(file);
+    return NULL;
+}
+
+uint64_t journal_file_ring_len(const struct journal_file *file) {
+    return file->ring_len;
+}
+
+/* -------------------------------------------------------------------- bytes */
+
+static int read_at(
+    struct journal_file *file, uint64_t at, void *data, size_t len, struct s3pve_error *err
+) {
+    for (size_t done = 0; done < len;) {
+        ssize_t n = pread(file->fd, (uint8_t *)data + done, len - done, (off_t)(at + done));
+
+        if (n < 0)
+            return fail(file, "read", err);
+        if (n == 0)
+            return error_set(err, S3PVE_E_CORRUPT, "%s/" NAME ": cut short", file->path);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int journal_file_superblocks(
+    struct journal_file *file, uint8_t blocks[2 * BLOCK], struct s3pve_error *err
+) {
+    return read_at(file, 0, blocks, HEAD, err);
+}
+
+int journal_file_write_superblock(
+    struct journal_file *file, const struct superblock *superblock, struct s3pve_error *err
+) {
+    uint8_t block[BLOCK];
+    struct iovec iov = {block, BLOCK};
+    ssize_t n;
+
+    superblock_encode(superblock, block);
+    n = pwritev2(file->fd, &iov, 1, (off_t)(superblock->generation % 2 * BLOCK), RWF_DSYNC);
+    return n == BLOCK ? 0 : fail(file, "write of its superblock", err);
+}
+
+int journal_file_read(
+    struct journal_file *file, uint64_t place, void *data, size_t len, struct s3pve_error *err
+) {
+    return read_at(file, HEAD + place, data, len, err);
+}
+
+bool journal_file_peek(struct journal_file *file, uint64_t place, void *data, size_t len) {
+    struct iovec iov = {data, len};
+
+    return preadv2(file->fd, &iov, 1, (off_t)(HEAD + place), RWF_NOWAIT) == (ssize_t)len;
+}
+
+/* What was written of them is no longer in @iov.  Return: where the rest begins. */
+static size_t advance(struct iovec *iov, size_t n_iov, size_t n) {
+    size_t i = 0;
+
+    while (i < n_iov && n >= iov[i].iov_len)
+        n -= iov[i++].iov_len;
+    if (n) {
+        iov[i].iov_base = (uint8_t *)iov[i].iov_base + n;
+        iov[i].iov_len -= n;
+    }
+    return i;
+}
+
+int journal_file_write(
+    struct journal_file *file, uint64_t place, struct iovec *iov, size_t n, struct s3pve_error *err
+) {
+    uint64_t at = HEAD + place;
+
+    while (n > 0) {
+        size_t i;
+        ssize_t written = pwritev(file->fd, iov, n < JOURNAL_IOV ? (int)n : JOURNAL_IOV, (off_t)at);
+
+        if (written <= 0)
+            return fail(file, "write", err);
+        at += (uint64_t)written;
+        i = advance(iov, n, (size_t)written);
+        iov += i;
+        n -= i;
+    }
+    return 0;
+}
+
+int journal_file_sync(struct journal_file *file, struct s3pve_error *err) {
+    return fdatasync(file->fd) < 0 ? fail(file, "sync", err) : 0;
+}
+
+/* ------------------------------------------------------------------- ending */
+
+int journal_file_set_aside(struct journal_file *file, uint64_t jseq, struct s3pve_error *err) {
+    char name[96];
+
+    snprintf(name, sizeof(name), NAME "-lost-%016" PRIx64 "-%" PRId64, jseq, clock_wall_s());
+    if (renameat(file->folder, NAME, file->folder, name) < 0)
+        return fail(file, "cannot be set aside", err);
+    close(file->fd);
+    file->fd = -1;
+    return make(file, err);
+}
+
+void journal_file_remove(struct journal_file *file) {
+    unlinkat(file->folder, NAME, 0);
+}
