@@ -279,12 +279,19 @@ int s3pve_object_put(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
+    bool found, may;
+    size_t i;
+
     if (mem3_enter("put", call, err) < 0)
         return -1;
     mem3.counters.n_put++;
-    mem3_info(mem3_store(key, data, len), ret_info);
+    i = mem3_find(key, &found);
+    may = !options || !(options->if_absent ? found : options->if_match != NULL) ||
+          (!options->if_absent && found && strcmp(mem3.objects[i].etag, options->if_match) == 0);
+    if (may)
+        mem3_info(mem3_store(key, data, len), ret_info);
     pthread_mutex_unlock(&mem3.lock);
-    return 0;
+    return may ? 0 : error_set(err, S3PVE_E_CONFLICT, "%s: another version", key);
 }
 
 static inline struct mem3_object *mem3_get(
@@ -348,6 +355,32 @@ int s3pve_object_pread(
         *ret_len = len < left ? len : left;
         memcpy(buf, object->data + (left ? offset : 0), *ret_len);
         mem3.bytes_read += *ret_len;
+        mem3_info(object, ret_info);
+    }
+    pthread_mutex_unlock(&mem3.lock);
+    return object ? 0 : -1;
+}
+
+int s3pve_object_get(
+    struct s3pve_client *client,
+    const char *key,
+    size_t limit,
+    char **ret_data,
+    size_t *ret_len,
+    struct s3pve_info *ret_info,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct mem3_object *object;
+
+    if (mem3_enter("get", call, err) < 0)
+        return -1;
+    mem3.counters.n_get++;
+    object = mem3_get(key, NULL, err);
+    if (object) {
+        *ret_data = malloc(object->len + 1);
+        *ret_len = object->len;
+        memcpy(*ret_data, object->data, object->len + 1);
         mem3_info(object, ret_info);
     }
     pthread_mutex_unlock(&mem3.lock);
