@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * runtime_private.h - what runtime*.c share
+ *
+ *     runtime.c          opening, the thread and its events, the end
+ *     runtime_ops.c      what the machine wants done: journal, uploads, lease
+ *     runtime_read.c     reads, edges of writes, reading ahead
+ */
+#ifndef VOLUME_RUNTIME_PRIVATE_H
+#define VOLUME_RUNTIME_PRIVATE_H
+
+#include "base/pool.h"
+#include "volume/machine.h"
+#include "volume/runtime.h"
+
+struct volumes {
+    struct s3pve_client *client; /* borrowed */
+    char *state_dir;             /* owned */
+    uint64_t journal_size;
+    struct volume_node me;
+    struct lease *lease;                   /* owned, as these */
+    struct pool *local, *remote, *uploads; /* for the node's disk, reads from the bucket, PUTs */
+    struct readcache *cache;
+    struct flights flights;
+};
+
+/* A record that is written. */
+struct written {
+    uint64_t jseq;
+    struct s3pve_error err; /* .code S3PVE_OK: it is */
+};
+
+/* Somebody who reads in order. */
+struct stream {
+    uint64_t next;  /* where he goes on, if he does */
+    uint64_t ahead; /* up to where it was asked for */
+    uint64_t window;
+    int64_t used_ms;
+};
+
+/* Where a thread of the pool works for the machine, one at a time. */
+struct io {
+    struct event event;
+    struct s3pve_error err;
+    struct superblock superblock;
+};
+
+struct runtime {
+    struct volumes *volumes; /* borrowed */
+    struct volume *volume;   /* owned, as these */
+    struct journal_file *journal;
+    struct store store;
+    struct root root;
+    char etag[ETAG_ROOM];
+    struct volume_params params;
+    pthread_t thread;
+    int cancel; /* atomic: nothing may wait any more */
+    bool is_held, has_thread;
+
+    /* --- the volume's thread alone */
+    struct event *soon, **soon_last; /* what ops have done at once */
+    struct written written[4 * JRECORDS_IN_FLIGHT];
+    unsigned n_written;
+    struct iovec iov[1 + JRECORD_ENTRIES_MAX];
+    struct io syncing, superblock;
+    int64_t wake_ms; /* 0: never */
+    uint64_t term;   /* of the lease, when the root was last known to be ours */
+    bool reclaiming; /* a thread is finding out */
+    uint64_t reclaim_term;
+    struct s3pve_error reclaim_error;
+    struct event reclaim_event;
+    struct stream streams[STREAMS_MAX];
+    unsigned n_ahead; /* requests of ours */
+    bool out_of_memory;
+    struct runtime_stats counts; /* of what there was so far */
+
+    pthread_mutex_t lock; /* guards everything below */
+    pthread_cond_t changed;
+    struct event *first, **last; /* what has happened */
+    unsigned n_requests, n_jobs;
+    bool closing, draining;
+    struct runtime_stats stats;
+};
+
+/* --- runtime.c */
+
+/* From any thread: have the volume's one call event->fn. */
+void runtime_post(struct runtime *runtime, struct event *event);
+/* From the volume's thread: the same, when the machine has come to rest. */
+void runtime_soon(struct runtime *runtime, struct event *event);
+
+/* Have a thread of @pool run fn(arg), which ends with runtime_post_job(). */
+int runtime_job(struct runtime *runtime, struct pool *pool, void (*fn)(void *arg), void *arg);
+void runtime_post_job(struct runtime *runtime, struct event *event);
+
+/* A request of the machine's or ours, from the volume's thread. */
+void runtime_begin(struct runtime *runtime, struct runtime_request *request);
+
+/* --- runtime_ops.c */
+
+extern const struct volume_ops runtime_volume_ops;
+void runtime_ops_init(struct runtime *runtime);
+void runtime_tell_written(struct runtime *runtime);
+/* After the lease was not valid for a while: is the volume still ours? */
+void runtime_check_lease(struct runtime *runtime);
+
+/* --- runtime_read.c */
+
+/* Sums of the blocks it covers as a whole.  Return: 0, or -1 without memory. */
+int runtime_prepare(struct runtime_request *request);
+void runtime_release(struct runtime_request *request);
+/* Where block @i of those it touches lies. */
+uint8_t *runtime_block(const struct runtime_request *request, uint32_t i);
+void runtime_read_op(
+    void *ctx, struct volume_request *request, const struct volume_piece *pieces, uint32_t n
+);
+void runtime_edges_op(
+    void *ctx, struct volume_request *request, const struct volume_piece *pieces, uint32_t n
+);
+void runtime_read_ahead(struct runtime *runtime, const struct runtime_request *request);
+
+#endif
