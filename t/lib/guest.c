@@ -71,6 +71,7 @@ bool guest_volumes(
     };
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
+    guest->runtime = NULL;
     snprintf(state, sizeof(state), "%s/%s", dir, node);
     snprintf(cache, sizeof(cache), "%s.cache", state);
     snprintf(options.me.name, sizeof(options.me.name), "%s", node);
