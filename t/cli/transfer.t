@@ -64,6 +64,12 @@ sub ranges ($run, $name) {
         is($status, 0, "$name: cat --range $range");
         is(sha256_hex($out), sha256_hex(substr($data, $first, $len)), '... gives just that');
     }
+    my $size = length($data);
+    for my $range ("$size-", "$size-" . ($size + 5), '999999999-') {
+        my ($status, $out, $err) = $run->('cat', '--range', $range, 'ranges');
+        is($status, 2, "$name: cat --range $range fails");
+        like($err, qr/ranges has $size bytes/, '... and says how many there are');
+    }
     is(($run->('cat', '--range', $_, 'ranges'))[0], 2, "$name: no range: $_")
         for qw(5-3 x -0 - 1-2-3 -), '';
     return;

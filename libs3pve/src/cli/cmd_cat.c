@@ -62,8 +62,27 @@ static int range_settle(
     return info.size > 0;
 }
 
+/* Nothing came of a range that begins within no byte: say why. */
+static int range_is_beyond(
+    struct cli *cli, const char *key, const struct range *range, struct s3pve_error *err
+) {
+    struct s3pve_info info;
+
+    if (s3pve_object_head(cli->client, key, &info, &cli->call, err) < 0)
+        return -1;
+    return fail(
+        err,
+        S3PVE_E_INVALID,
+        "%s has %llu bytes, and none from %llu on",
+        key,
+        (unsigned long long)info.size,
+        (unsigned long long)range->first
+    );
+}
+
 static int cat_one(struct cli *cli, const char *key, struct s3pve_error *err) {
     struct range range = {0};
+    uint64_t n = 0;
     int r;
 
     if (cli->options.range && range_parse(cli->options.range, &range, err) < 0)
@@ -73,11 +92,11 @@ static int cat_one(struct cli *cli, const char *key, struct s3pve_error *err) {
         return r;
 
     r = s3pve_object_get_fd(
-        cli->client, key, STDOUT_FILENO, range.first, range.len, NULL, &cli->call, err
+        cli->client, key, STDOUT_FILENO, range.first, range.len, &n, &cli->call, err
     );
     if (r < 0 && err->errnum == EPIPE)
         signals_broken_pipe();
-    return r;
+    return r == 0 && n == 0 && range.first > 0 ? range_is_beyond(cli, key, &range, err) : r;
 }
 
 int cmd_cat(struct cli *cli, int n, char **args, struct s3pve_error *err) {

@@ -5,6 +5,7 @@
 
 #include "cli/out.h"
 #include "cli/signals.h"
+#include "cli/waiting.h"
 
 static const struct command commands[] = {
     {"ls", "[-l] [-r] [PREFIX]", "list keys", 0, 1, cmd_ls, false},
@@ -107,6 +108,7 @@ int main(int argc, char **argv) {
     r = run(&cli, argc, argv, &err);
     if (out_finish(r < 0 ? NULL : &err) < 0)
         r = -1;
+    waiting_stop();
     cli.client = s3pve_client_close(cli.client);
     cli.config = s3pve_config_free(cli.config);
     if (r < 0 && !*cli.call.cancel)

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "cli/out.h"
 #include "cli/progress.h"
+#include "cli/waiting.h"
 
 #define TROUBLE_ATTEMPTS 4 /* from here on it is more than a hiccup */
 
@@ -72,6 +73,8 @@ static bool wants(const struct options *options, const struct s3pve_log_record *
 static void on_log(void *ctx, const struct s3pve_log_record *record) {
     const struct options *options = ctx;
 
+    if (record->level == S3PVE_LOG_INFO && record->attempt)
+        waiting_note(record->message);
     if (!wants(options, record))
         return;
     flockfile(stderr);
@@ -186,6 +189,7 @@ int session_open(struct cli *cli, struct s3pve_error *err) {
         return -1;
     if (s3pve_client_open(cli->config, on_log, &cli->options, &cli->client, err) == 0) {
         caps_use(cli);
+        waiting_start(cli);
         return 0;
     }
     if (err->code == S3PVE_E_NOT_FOUND) /* a file that is named and missing: no answer of a store */
