@@ -637,7 +637,8 @@ void s3pve_files_set_notify(struct s3pve_files *files, const struct s3pve_files_
 /** s3pve_files_set_limits() - another cache size and quota from now on, bytes; 0: none */
 void s3pve_files_set_limits(struct s3pve_files *files, uint64_t cache_size, uint64_t quota);
 
-/** s3pve_files_expire() - every directory counts as old: the next access lists it again */
+/** s3pve_files_expire() - every directory counts as old: the next access lists it again, and the
+ * next s3pve_files_refresh() checks and recounts whatever it knows */
 void s3pve_files_expire(struct s3pve_files *files);
 
 /** s3pve_files_set_cancel() - calls of this thread end with -EINTR soon after *@cancel, written

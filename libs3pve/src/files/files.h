@@ -27,6 +27,7 @@ struct usage {
     uint64_t reserved; /* of files being written, not yet in the store */
     int64_t as_of_s;
     bool counting;
+    unsigned counted_epoch;             /* when the last count began */
     int64_t bytes_since, objects_since; /* our changes since the running count began */
     int64_t due_ms;
 };
@@ -52,9 +53,10 @@ struct s3pve_files {
     struct s3pve_files_notify notify;
     uint64_t quota;
     struct usage usage;
-    unsigned epoch; /* moves when all listings are to count as old */
+    unsigned epoch; /* moves when all that is known of the store is to count as old */
     bool online;
     int64_t checked_ms; /* the last heartbeat */
+    unsigned checked_epoch;
     int64_t abort_due_ms;
     bool aborting; /* what an outage left */
     char last_error[256];

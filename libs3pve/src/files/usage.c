@@ -73,8 +73,10 @@ static void count_if_due(struct s3pve_files *files) {
     struct usage *usage = &files->usage;
 
     LOCK_SCOPE(&files->lock);
-    if (usage->counting || !files->online || clock_monotonic_ms() < usage->due_ms)
+    if (usage->counting || !files->online ||
+        (clock_monotonic_ms() < usage->due_ms && usage->counted_epoch == files->epoch))
         return;
+    usage->counted_epoch = files->epoch;
     usage->bytes_since = usage->objects_since = 0;
     usage->counting = pool_run(files->listers, count, files) == 0;
 }
@@ -89,6 +91,8 @@ static bool check_is_due(struct s3pve_files *files) {
              counters.last_ok_s >= counters.last_fail_s;
 
     LOCK_SCOPE(&files->lock);
+    if (files->checked_epoch != files->epoch)
+        return true;
     if (files->online && proven)
         return false;
     return !files->online || clock_monotonic_ms() - files->checked_ms >= CHECK_EVERY_MS;
@@ -97,12 +101,16 @@ static bool check_is_due(struct s3pve_files *files) {
 static void check(struct s3pve_files *files, const struct s3pve_call *call) {
     struct s3pve_call bounded = call ? *call : (struct s3pve_call){0};
     struct s3pve_error err = S3PVE_ERROR_INIT;
+    unsigned epoch;
     int rc;
 
     if (!bounded.timeout_ms)
         bounded.timeout_ms = CHECK_MS;
     if (!bounded.cancel)
         bounded.cancel = &files->closing;
+    pthread_mutex_lock(&files->lock);
+    epoch = files->epoch;
+    pthread_mutex_unlock(&files->lock);
     rc = s3pve_bucket_check(files->client, &bounded, &err);
     if (rc == 0)
         files_mark_online(files);
@@ -111,6 +119,7 @@ static void check(struct s3pve_files *files, const struct s3pve_call *call) {
 
     LOCK_SCOPE(&files->lock);
     files->checked_ms = clock_monotonic_ms();
+    files->checked_epoch = epoch;
 }
 
 static void retry_aborts(void *arg) {
