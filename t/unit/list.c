@@ -93,6 +93,7 @@ static void the_next_page_is_under_way(void) {
     s3pve_list_open(client, "", NULL, NULL, &list, NULL, NULL);
     is_int(s3pve_list_next(list, &entry, NULL), 1, "the first name");
     is_int(script.n_sent, 2, "... and the second page is being made");
+    script.now_ms += 9000; /* the caller is busy */
     is_int(s3pve_list_next(list, &entry, NULL), 1, "a page asked for ahead may fail");
     is_str(entry.key, "b", "... and is asked for again");
     is_int(s3pve_list_next(list, &entry, NULL), 0, "then it is over");
@@ -100,6 +101,33 @@ static void the_next_page_is_under_way(void) {
     s3pve_list_close(list);
     s3pve_client_close(client);
     script_clear(&script);
+}
+
+static void a_page_has_one_timeout(void) {
+    static const unsigned late_ms[] = {0, 4000, 60000};
+    const struct answer answers[] = {
+        {200, .body = PAGE(MORE("t1") OBJECT("a"))}, {.hang = true}, {.hang = true}};
+
+    for (size_t i = 0; i < sizeof(late_ms) / sizeof(late_ms[0]); i++) {
+        struct script script = {.answers = answers, .n_answers = 3};
+        struct s3pve_client *client = script_client(&script, NULL);
+        struct s3pve_error err = S3PVE_ERROR_INIT;
+        struct s3pve_list *list = NULL;
+        struct s3pve_entry entry;
+        int64_t began;
+
+        s3pve_list_open(client, "", NULL, NULL, &list, NULL, NULL);
+        s3pve_list_next(list, &entry, NULL);
+        began = script.now_ms += late_ms[i];
+        s3pve_list_next(list, &entry, &err);
+        is_int(
+            err.code, S3PVE_E_TIMEOUT, "a page that does not come, asked %u ms late", late_ms[i]
+        );
+        is_int(script.now_ms - began, 10000, "... is waited for no longer than one timeout");
+        s3pve_list_close(list);
+        s3pve_client_close(client);
+        script_clear(&script);
+    }
 }
 
 static void serve_endless(
@@ -254,6 +282,7 @@ int main(void) {
     pages_follow_each_other();
     one_level();
     the_next_page_is_under_way();
+    a_page_has_one_timeout();
     a_listing_can_be_left();
     a_listing_without_end_ends();
     servers_of_version_1();

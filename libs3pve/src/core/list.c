@@ -135,30 +135,52 @@ static void send_ahead(struct s3pve_list *list) {
     (void)request_wait(list->client, &list->ahead, 1, 0); /* gets it onto the wire */
 }
 
-/* The page that is on its way, if it arrives; NULL otherwise. */
+/* The page that is on its way, when it has arrived or failed; NULL: there is none. */
 static struct request *take_ahead(struct s3pve_list *list) {
     struct request *rq = steal_ptr(&list->ahead);
 
+    while (rq && request_wait(list->client, &rq, 1, WAIT_MS) < 0)
+        ;
+    return rq;
+}
+
+static int64_t now_ms(const struct s3pve_list *list) {
+    return list->client->transport.now_ms(list->client->transport.ctx);
+}
+
+/* One timeout from now on, for the page that was asked for before and for asking again. */
+static struct request *send_for_page(struct s3pve_list *list) {
+    unsigned timeout_ms = list->call.timeout_ms;
+    int64_t until, left;
+    struct request *rq;
+
+    if (!timeout_ms)
+        timeout_ms = list->client->config.timeout_ms;
+    until = now_ms(list) + timeout_ms;
+    rq = take_ahead(list);
+    left = until - now_ms(list);
+    if (rq && (rq->error.code == S3PVE_OK || left <= 0))
+        return rq;
+
+    request_free(rq);
+    rq = page_request(list);
     if (!rq)
         return NULL;
-    while (request_wait(list->client, &rq, 1, WAIT_MS) < 0)
-        ;
-    if (rq->error.code == S3PVE_OK)
-        return rq;
-    request_free(rq);
-    return NULL;
+    rq->urgent = true;
+    rq->call.timeout_ms = (unsigned)left;
+    (void)request_send(list->client, rq, NULL);
+    return rq;
 }
 
 static int get_page(struct s3pve_list *list, struct list_page *ret_page, struct s3pve_error *err) {
-    _cleanup_(request_freep) struct request *rq = take_ahead(list);
+    _cleanup_(request_freep) struct request *rq = send_for_page(list);
 
-    if (!rq) {
-        rq = page_request(list);
-        if (!rq)
-            return error_set(err, S3PVE_E_NOMEM, "list: out of memory");
-        rq->urgent = true;
-        if (request_send(list->client, rq, err) < 0)
-            return -1;
+    if (!rq)
+        return error_set(err, S3PVE_E_NOMEM, "list: out of memory");
+    if (rq->error.code != S3PVE_OK) {
+        if (err)
+            *err = rq->error;
+        return -1;
     }
     if (list_page_parse(
             rq->reply.body ? rq->reply.body : "", rq->reply.body_len, list->prefix, ret_page, err
