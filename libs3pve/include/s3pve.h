@@ -183,8 +183,8 @@ int s3pve_client_reconfigure(
 
 /** struct s3pve_call - how long one call may take, and how to stop it; NULL: the default */
 struct s3pve_call {
-    unsigned timeout_ms;   /* 0: the client's `timeout` option (120 s by default); what is sent
-                              may go on beyond it while it moves, a second for each 64 KB at most */
+    unsigned timeout_ms;   /* 0: the client's `timeout` option (120 s by default); bodies may go
+                              on beyond it while they move, a second for each 16 KB at most */
     const int *cancel;     /* borrowed; a nonzero value, written atomically, ends the call */
     unsigned max_attempts; /* 0: as many as fit in the time; 1: never repeat */
 };

@@ -3,6 +3,8 @@
 use v5.36;
 
 use Digest::SHA qw(sha256_hex);
+use IO::Socket::INET;
+use POSIX qw(_exit);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -67,5 +69,26 @@ SKIP: {
         is((run('ls'))[0], $case->[1], "another name, with $case->[0]: status $case->[1]");
     }
 }
+
+# One that knows nothing of TLS, and says so in HTTP, as most do.
+my $http = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die "listen: $!\n";
+my $plain = $http->sockport();
+my $pid = fork() // die "fork: $!\n";
+if (!$pid) {
+    while (my $client = $http->accept()) {
+        sysread($client, my $hello, 5);
+        syswrite($client, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    }
+    _exit(0);
+}
+for my $case (["http://127.0.0.1:$port", 'https://'], ["https://127.0.0.1:$plain", 'http://']) {
+    settings("endpoint = $case->[0]", 'addressing = path', 'timeout = 3');
+    my $began = time();
+    my ($status, undef, $err) = run('ls');
+    is($status, 1, "$case->[0]: the wrong scheme");
+    like($err, qr/say \Q$case->[1]\E/, '... is told');
+    cmp_ok(time() - $began, '<', 5, '... soon');
+}
+kill('KILL', $pid);
 
 done_testing();

@@ -41,6 +41,8 @@ static void record(struct script *s, const struct transfer *t, struct sent *sent
         at += t->body[i].iov_len;
     }
     sent->at_ms = s->now_ms;
+    sent->fresh = t->fresh;
+    sent->stale_ms = t->stale_ms;
 }
 
 static int script_start(void *ctx, struct transfer *t) {
@@ -57,6 +59,7 @@ static int script_start(void *ctx, struct transfer *t) {
     s->active[s->n_active].transfer = t;
     s->active[s->n_active].answer = answer;
     s->active[s->n_active].due_ms = s->now_ms + answer.take_ms;
+    s->active[s->n_active].given = 0;
     s->n_active++;
     if (s->n_active > s->n_active_max)
         s->n_active_max = s->n_active;
@@ -95,10 +98,29 @@ static int play_length(struct transfer *t, const char *headers, size_t len) {
     return t->no_body ? 0 : t->on_header(t, "content-length", value);
 }
 
-static void play(struct transfer *t, const struct answer *a) {
-    size_t len = a->body ? (a->body_len ? a->body_len : strlen(a->body)) : 0;
+static size_t body_len(const struct answer *a) {
+    return a->body ? (a->body_len ? a->body_len : strlen(a->body)) : 0;
+}
 
+static int play_head(struct transfer *t, const struct answer *a) {
     t->status = a->status;
+    return play_length(t, a->headers, body_len(a)) != 0 || play_headers(t, a->headers) < 0 ? -1 : 0;
+}
+
+static int play_body(struct transfer *t, const struct answer *a, size_t at, size_t end) {
+    while (!t->no_body && at < end) {
+        size_t n = end - at < 1000 ? end - at : 1000;
+
+        t->received += n;
+        if (t->on_data(t, a->body + at, n) != 0)
+            return -1;
+        at += n;
+    }
+    return 0;
+}
+
+/* The end; @given bytes of the body came before. */
+static void play(struct transfer *t, const struct answer *a, size_t given) {
     t->failure = a->failure;
     t->reused = a->reused;
     t->first_byte_ms = a->take_ms;
@@ -108,30 +130,35 @@ static void play(struct transfer *t, const struct answer *a) {
         snprintf(t->detail, sizeof(t->detail), "scripted failure");
     if (!a->status)
         return;
-    if (play_length(t, a->headers, len) != 0 || play_headers(t, a->headers) < 0) {
+    if ((!given && play_head(t, a) < 0) || play_body(t, a, given, body_len(a)) < 0)
         t->failure = HTTP_STOPPED;
-        return;
-    }
-    for (size_t at = 0; !t->no_body && at < len;) {
-        size_t n = len - at < 1000 ? len - at : 1000;
-
-        t->received += n;
-        if (t->on_data(t, a->body + at, n) != 0) {
-            t->failure = HTTP_STOPPED;
-            return;
-        }
-        at += n;
-    }
 }
 
 static struct transfer *finish_at(struct script *s, unsigned i) {
     struct transfer *t = s->active[i].transfer;
     struct answer answer = s->active[i].answer;
+    size_t given = s->active[i].given;
 
     s->n_active--;
     memmove(&s->active[i], &s->active[i + 1], (s->n_active - i) * sizeof(s->active[0]));
-    play(t, &answer);
+    play(t, &answer, given);
     return t;
+}
+
+/* What has come of the body by now; one that stops it early is not for here. */
+static void let_flow(struct script *s, unsigned i) {
+    const struct answer *answer = &s->active[i].answer;
+    struct transfer *t = s->active[i].transfer;
+    size_t *given = &s->active[i].given, end = body_len(answer);
+    int64_t began = s->active[i].due_ms - answer->take_ms;
+
+    if ((uint64_t)(t->moved_ms - began) * answer->flow < end)
+        end = (size_t)(t->moved_ms - began) * answer->flow;
+    if (end <= *given)
+        return;
+    if ((!*given && play_head(t, answer) < 0) || play_body(t, answer, *given, end) < 0)
+        bail_out("a flow of bytes was stopped");
+    *given = end;
 }
 
 /* The clock has moved, and with it what was on the wire. */
@@ -145,6 +172,8 @@ static void move_bytes(struct script *s) {
             continue;
         t->first_moved_ms = began;
         t->moved_ms = s->now_ms < began + answer->move_ms ? s->now_ms : began + answer->move_ms;
+        if (answer->flow)
+            let_flow(s, i);
     }
 }
 

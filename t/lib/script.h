@@ -20,6 +20,7 @@ struct answer {
     size_t body_len;           /* 0: strlen(body) */
     unsigned take_ms;          /* how long the exchange takes */
     unsigned move_ms;          /* and how long bytes move before that */
+    unsigned flow;             /* bytes of the body that come in each of those; 0: all at its end */
     bool hang;                 /* never answers */
     bool reused;               /* over a kept-alive connection */
 };
@@ -43,6 +44,8 @@ struct sent {
     char *body;    /* owned, zero-terminated */
     size_t body_len;
     int64_t at_ms;
+    bool fresh;        /* over a new connection */
+    unsigned stale_ms; /* see struct transfer */
 };
 
 struct script {
@@ -63,6 +66,7 @@ struct script {
         struct transfer *transfer;
         struct answer answer;
         int64_t due_ms;
+        size_t given; /* bytes of its body */
     } active[64];
 };
 

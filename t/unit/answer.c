@@ -53,6 +53,46 @@ static const struct {
     {"the whole object", "content-length: 200\n", "0123456789", 200, false},
 };
 
+static void http_at_a_tls_port_is_told(void) {
+    static const struct {
+        const char *what, *endpoint;
+        struct answer answer;
+        bool told;
+    } rows[] = {
+        {"a page", "http://s3.test", {.status = 400, .body = "<html>400</html>"}, true},
+        {"nothing more", "http://s3.test", {.status = 400}, true},
+        {"a store's word",
+         "http://s3.test",
+         {.status = 400, .body = "<Error><Code>InvalidArgument</Code></Error>"},
+         false},
+        {"a store's head",
+         "http://s3.test",
+         {.status = 400, .headers = "x-amz-request-id: tx1\n"},
+         false},
+        {"a page, over https", "https://s3.test", {.status = 400, .body = "<html></html>"}, false},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct script s = {.answers = &rows[i].answer, .n_answers = 1};
+        struct s3pve_client *client = script_client(&s, "endpoint", rows[i].endpoint, NULL);
+        struct s3pve_error err = S3PVE_ERROR_INIT;
+        struct request rq;
+
+        request_init(&rq, "ListObjectsV2", "GET", NULL, NULL);
+        request_send(client, &rq, &err);
+        is_int(
+            strstr(err.message, "say https:// for http://") != NULL,
+            rows[i].told,
+            "400 and %s: %s",
+            rows[i].what,
+            err.message
+        );
+        request_clear(&rq);
+        s3pve_client_close(client);
+        script_clear(&s);
+    }
+}
+
 static void only_the_range_that_was_asked_for_is_taken(void) {
     for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
         struct answer answer = {
@@ -60,6 +100,7 @@ static void only_the_range_that_was_asked_for_is_taken(void) {
         struct script s = {.answers = &answer, .n_answers = 1};
         struct s3pve_client *client = script_client(&s, NULL);
         struct s3pve_call call = {.max_attempts = 1};
+        struct s3pve_error err = S3PVE_ERROR_INIT;
         struct request rq;
         char got[16] = "";
 
@@ -69,12 +110,14 @@ static void only_the_range_that_was_asked_for_is_taken(void) {
         rq.range.offset = 100;
         rq.range.len = 10;
         is_int(
-            request_send(client, &rq, NULL),
+            request_send(client, &rq, &err),
             ranges[i].good ? 0 : -1,
             "%s is %s",
             ranges[i].what,
             ranges[i].good ? "taken" : "refused"
         );
+        if (!ranges[i].good)
+            ok(err.message[strlen(err.message) - 1] != ' ', "... and why: %s", err.message);
         is_int(got[10], 0, "... and no byte goes beyond the buffer");
         request_clear(&rq);
         s3pve_client_close(client);
@@ -247,5 +290,6 @@ int main(void) {
     a_redirect_names_the_endpoint();
     a_body_whose_end_nobody_told_is_refused();
     only_the_range_that_was_asked_for_is_taken();
+    http_at_a_tls_port_is_told();
     return done_testing();
 }

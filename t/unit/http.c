@@ -22,6 +22,8 @@ struct manners {
     size_t reply_len;
     unsigned leave_after; /* requests of a connection, the last of them unanswered; 0: never */
     bool stall;           /* after the first byte of an answer */
+    unsigned mute_after;  /* like leave_after, but the connection stays; 0: never */
+    unsigned read_ms;     /* a pause before each 64 KiB of a body */
 };
 
 struct seen {
@@ -64,7 +66,7 @@ static struct manners manners(void) {
 }
 
 /* A request with its body, which goes nowhere.  False: there is none. */
-static bool take_request(int fd) {
+static bool take_request(int fd, unsigned read_ms) {
     struct seen request = {0};
     const char *length;
     size_t len = 0, body_len;
@@ -80,8 +82,10 @@ static bool take_request(int fd) {
     body_len = length ? strtoul(length + 17, NULL, 10) : 0;
     while (request.n_body < body_len) {
         char piece[65536];
-        ssize_t n = read(fd, piece, sizeof(piece));
+        ssize_t n;
 
+        usleep(read_ms * 1000);
+        n = read(fd, piece, sizeof(piece));
         if (n <= 0)
             return false;
         request.n_body += (size_t)n;
@@ -105,13 +109,15 @@ static void answer(int fd, const struct manners *how) {
 
 static void *serve(void *ctx) {
     for (int fd; (fd = accept(server.listener, NULL, NULL)) >= 0; close(fd)) {
-        note(&(struct seen){.n_connections = 1});
-        for (unsigned n = 1; take_request(fd); n++) {
-            struct manners how = manners();
+        struct manners how = manners();
 
+        note(&(struct seen){.n_connections = 1});
+        for (unsigned n = 1; take_request(fd, how.read_ms); n++) {
+            how = manners();
             if (n == how.leave_after)
                 break;
-            answer(fd, &how);
+            if (n != how.mute_after)
+                answer(fd, &how);
         }
     }
     return NULL;
@@ -120,9 +126,11 @@ static void *serve(void *ctx) {
 static pthread_t start_server(void) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(at);
+    int little = 32768; /* so that it is the sender's kernel that has a slow reader's bytes */
     pthread_t thread;
 
     server.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(server.listener, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little));
     if (bind(server.listener, (struct sockaddr *)&at, sizeof(at)) < 0 ||
         listen(server.listener, 8) < 0 ||
         getsockname(server.listener, (struct sockaddr *)&at, &len) < 0 ||
@@ -168,7 +176,6 @@ static int64_t run(
     t->body = &body;
     t->n_body = 1;
     t->body_len = len;
-    t->timeout_ms = 20000;
     t->low_speed_s = t->low_speed_s ? t->low_speed_s : 20;
     t->on_data = take_data;
     t->on_header = take_header;
@@ -226,6 +233,40 @@ static void a_peer_that_stalls_is_left(void) {
     wire.free(wire.ctx, false);
 }
 
+/* The kernel takes most of the body at once, and libcurl sees nothing move for seconds. */
+static void a_slow_reader_is_not_left(void) {
+    struct transport wire = open_wire((struct config){0}, (struct manners){.read_ms = 150});
+    struct transfer t = {.low_speed_s = 2};
+    int64_t took = run(&wire, "PUT", "/a", LARGE, &t);
+
+    is_int(t.failure, HTTP_FINE, "a body over a slow line arrives: %s", t.detail);
+    ok(took > 5000, "... after %lld ms", (long long)took);
+    wire.free(wire.ctx, false);
+}
+
+static void a_kept_connection_that_hangs_is_left(void) {
+    struct transport wire = open_wire((struct config){0}, (struct manners){.mute_after = 2});
+    struct transfer t[3] = {{.stale_ms = 500}, {.stale_ms = 500}, {.stale_ms = 500, .fresh = true}};
+    int64_t took;
+
+    run(&wire, "GET", "/a", 0, &t[0]);
+    is_int(t[0].failure, HTTP_FINE, "a first request over a connection is answered");
+    took = run(&wire, "GET", "/a", 0, &t[1]);
+    is_int(t[1].failure, HTTP_SILENT, "the second is not: %s", t[1].detail);
+    ok(took >= 500 && took < 3000, "... which is told after the time set: %lld ms", (long long)took
+    );
+    run(&wire, "GET", "/a", 0, &t[2]);
+    is_int(t[2].failure, HTTP_FINE, "over a new one it is");
+    is_int(seen().n_connections, 2, "... which was asked for");
+    wire.free(wire.ctx, false);
+
+    wire = open_wire((struct config){0}, (struct manners){.mute_after = 1});
+    t[0] = (struct transfer){.stale_ms = 500, .low_speed_s = 2};
+    run(&wire, "GET", "/a", 0, &t[0]);
+    is_int(t[0].failure, HTTP_TIMEOUT, "a new one that hangs is no stale one");
+    wire.free(wire.ctx, false);
+}
+
 static void a_connection_that_is_left_is_replaced(void) {
     struct transport wire = open_wire((struct config){0}, (struct manners){.leave_after = 3});
     struct transfer t[3] = {0};
@@ -259,6 +300,8 @@ int main(void) {
     a_request_is_sent_as_it_is();
     limits_hold_on_the_wire();
     a_peer_that_stalls_is_left();
+    a_slow_reader_is_not_left();
+    a_kept_connection_that_hangs_is_left();
     a_connection_that_is_left_is_replaced();
     what_may_be_sent_once_is_sent_once();
     shutdown(server.listener, SHUT_RDWR);

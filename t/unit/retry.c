@@ -228,6 +228,7 @@ static const struct {
     {HTTP_CONNECT, "connection refused", VERDICT_RETRY, S3PVE_E_IO, NO},
     {HTTP_TLS, "handshake broke off", VERDICT_RETRY, S3PVE_E_IO, NO},
     {HTTP_UNTRUSTED, "certificate refused", VERDICT_FAIL, S3PVE_E_IO, NO},
+    {HTTP_PLAIN, "no TLS is spoken", VERDICT_FAIL, S3PVE_E_IO, NO},
     {HTTP_TIMEOUT, "timeout", VERDICT_RETRY, S3PVE_E_TIMEOUT, MAYBE},
     {HTTP_BROKEN, "connection lost", VERDICT_RETRY, S3PVE_E_IO, MAYBE},
     {HTTP_STOPPED, "stopped by us", VERDICT_FAIL, S3PVE_E_CANCELLED, MAYBE},
@@ -256,6 +257,9 @@ static void stale_connections(void) {
     struct outcome o = {.failure = HTTP_STALE, .reused = true, .method = "PUT", .s3_code = ""};
 
     expect(o, VERDICT_NOW, S3PVE_E_IO, "a stale kept-alive connection");
+    o.failure = HTTP_SILENT;
+    expect(o, VERDICT_NOW, S3PVE_E_TIMEOUT, "one that was left without an answer");
+    o.failure = HTTP_STALE;
     o.reused = false;
     expect(o, VERDICT_RETRY, S3PVE_E_IO, "a new connection without an answer");
     o.reused = o.once = true;

@@ -52,7 +52,10 @@
 #define CONNECT_MS 5000 /* a LAN answers in 1, a continent in 300 */
 #define CALL_MS 120000  /* a call's timeout unless its caller says otherwise */
 #define CALL_MS_MAX 3600000
-#define SLOW_LINE_BYTES_MS 64    /* what a body is sent at, at least, or its time is up: 64 KB/s */
+#define SLOW_LINE_BYTES_MS 16    /* of a body, at least, or its time is up: 1 Mbit/s for 4 parts */
+#define REFUSED_TIMES 3          /* timeouts, for a store that only ever says "later" ... */
+#define REFUSED_MS 120000        /* ... and at least so long: many do so for a minute */
+#define STALE_SHARE 4            /* of a request's time: its last, for a new connection */
 #define LOW_SPEED_BYTES 1024     /* slower than this a second ... */
 #define LOW_SPEED_S 30           /* ... for so long is a dead peer */
 #define COMPLETE_LOW_SPEED_S 300 /* Complete and Copy may be silent for minutes [S3] */
@@ -72,7 +75,8 @@
 #define RETRY_BUDGET 500         /* tokens: an outage must not multiply the load ... */
 #define RETRY_COST 14            /* ... so a retry costs these, a throttled one less ... */
 #define RETRY_COST_THROTTLE 5
-#define RETRY_REFUND 1 /* ... and a success gives some back */
+#define RETRY_REFUND 1  /* ... a success gives some back ... */
+#define RETRY_EARN_S 10 /* ... and each second: 16 parts outlast a minute of "slow down" */
 
 #define RESOLVE_TRIES 6       /* lost answers in a row to one conditional write or Complete ... */
 #define RESOLVE_TRIES_LATE 3  /* ... and when the call's time is nearly up ... */

@@ -263,8 +263,10 @@ void exchange_facts(struct exchange *ex, struct outcome *ret_outcome) {
         (void)refuse(ex, "neither length nor end was told, so it may be cut short");
     if (t->failure == HTTP_FINE && !t->no_body) {
         read_document(ex);
-        if ((ex->rq->into || ex->rq->sink) && short_range(ex))
+        if ((ex->rq->into || ex->rq->sink) && short_range(ex)) {
             t->failure = HTTP_BROKEN;
+            copy_text(t->detail, sizeof(t->detail), "the body is shorter than its head says");
+        }
     }
     if (ex->has_error && !ex->reply.request_id[0])
         copy_text(ex->reply.request_id, sizeof(ex->reply.request_id), ex->error.request_id);
@@ -309,6 +311,12 @@ static const char *hint(const char *code, int status) {
     return status == 301 || status == 307 ? hints[5].hint : NULL;
 }
 
+/* Those who speak TLS say 400 to http, and nothing that only a store would say. */
+static bool may_be_tls(const struct exchange *ex) {
+    return ex->transfer.status == 400 && !ex->client->config.tls && !ex->has_error &&
+           !ex->reply.request_id[0];
+}
+
 /* "scheme://host:port" or "host:port", whatever follows it.  Return: 0, or -1 for anything else. */
 static int read_host(const char *text, bool *ret_scheme, struct endpoint *ret_endpoint) {
     const char *scheme = strstr(text, "://"), *host = scheme ? scheme + 3 : text;
@@ -349,7 +357,8 @@ void exchange_describe(
     const struct request *rq = ex->rq;
     const struct transfer *t = &ex->transfer;
     const char *what = rq->key ? rq->key : ex->client->config.bucket;
-    const char *help = hint(ex->error.code, t->status);
+    const char *help = may_be_tls(ex) ? "if it speaks TLS, say https:// for http://"
+                                      : hint(ex->error.code, t->status);
     _cleanup_(buf_clear) struct buf redirect = {0};
 
     if (t->status >= 300 && t->status < 400)

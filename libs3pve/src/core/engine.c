@@ -181,7 +181,6 @@ static void engine_due(struct engine *engine, int64_t now) {
 
 static void engine_send(struct engine *engine, struct request *rq, int64_t now) {
     struct transport *transport = &engine->client->transport;
-    int64_t left = rq->deadline_ms - now;
 
     requests_remove(&engine->queued, rq);
     engine->n_urgent = rq->urgent ? engine->n_urgent + 1 : 0;
@@ -189,10 +188,12 @@ static void engine_send(struct engine *engine, struct request *rq, int64_t now) 
     rq->attempts++;
     if (!rq->range.set)
         rq->received = 0;
-    if (exchange_new(engine->client, rq, (unsigned)left, &rq->exchange, &rq->error) < 0) {
+    if (exchange_new(engine->client, rq, &rq->exchange, &rq->error) < 0) {
         engine_done(engine, rq);
         return;
     }
+    rq->exchange->transfer.stale_ms = engine_stale_ms(rq, now);
+    rq->exchange->transfer.fresh = rq->fresh;
     if (transport->start(transport->ctx, &rq->exchange->transfer) < 0) {
         exchange_free(steal_ptr(&rq->exchange));
         error_set(&rq->error, S3PVE_E_NOMEM, "%s: out of memory", rq->operation);
@@ -327,20 +328,17 @@ void request_submit(struct s3pve_client *client, struct request *rq) {
         return;
 
     rq->error = S3PVE_ERROR_INIT;
-    rq->attempts = rq->n_stale = 0;
+    rq->attempts = 0;
     rq->received = 0;
-    rq->ambiguous = rq->out_of_time = false;
+    rq->ambiguous = rq->out_of_time = rq->fresh = false;
     __atomic_store_n(&rq->cancelled, 0, __ATOMIC_RELAXED);
     client_renew_creds(client);
     exchange_hash(client, rq);
 
     LOCK_SCOPE(&engine->lock);
-    rq->started_ms = engine_now(engine);
     if (!rq->call.timeout_ms)
         rq->call.timeout_ms = client->config.timeout_ms;
-    rq->deadline_ms =
-        rq->started_ms + rq->call.timeout_ms + (int64_t)(rq->body_len / SLOW_LINE_BYTES_MS);
-    engine_note_answer(engine, rq); /* now all its patience is before it */
+    engine_begin_time(engine, rq);
     if (rq->out_of_memory) {
         error_set(&rq->error, S3PVE_E_NOMEM, "%s: out of memory", rq->operation);
         engine_done(engine, rq);

@@ -26,7 +26,8 @@ struct engine {
     unsigned window;   /* in 1/WINDOW_UNIT requests */
     unsigned n_urgent; /* started since the last one that is not */
     int64_t halved_ms;
-    int budget; /* retry tokens */
+    int64_t budget_ms; /* when tokens were last added for the time that passed */
+    int budget;        /* retry tokens */
     bool new_limits;
     uint64_t upload_limit, download_limit;
 };
@@ -35,12 +36,25 @@ int64_t engine_now(const struct engine *engine);
 
 /* --- engine_time.c */
 
+/* Its time begins; the call's timeout is known. */
+void engine_begin_time(struct engine *engine, struct request *rq);
+
 /* When its time is up, unless something moves before. */
 int64_t engine_ends_ms(const struct request *rq);
 
 /* Take notice of what moved in the attempt on the wire, and of an answer. */
 void engine_note_moves(struct request *rq);
 void engine_note_answer(struct engine *engine, struct request *rq);
+
+/* The store answered, but no more than that it should be asked again, in @wait_ms. */
+void engine_note_refusal(struct engine *engine, struct request *rq, unsigned wait_ms);
+
+/* Is there no time for an attempt in @wait_ms? */
+bool engine_is_late(struct engine *engine, const struct request *rq, unsigned wait_ms);
+
+/* How long a connection that was kept may leave it without an answer before it is tried over a new
+ * one; 0: it may not be sent twice, or need not be. */
+unsigned engine_stale_ms(const struct request *rq, int64_t now);
 
 /* When the lists must be looked at again, @due at the latest. */
 int64_t engine_due_ms(const struct engine *engine, int64_t now, int64_t due);

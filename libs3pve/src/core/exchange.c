@@ -258,7 +258,6 @@ static int exchange_sign(struct exchange *ex) {
 int exchange_new(
     struct s3pve_client *client,
     struct request *rq,
-    unsigned timeout_ms,
     struct exchange **ret_exchange,
     struct s3pve_error *err
 ) {
@@ -285,7 +284,6 @@ int exchange_new(
         .body = rq->body,
         .n_body = rq->n_body,
         .body_len = rq->body_len,
-        .timeout_ms = timeout_ms,
         .low_speed_s = rq->slow_answer ? COMPLETE_LOW_SPEED_S : LOW_SPEED_S,
         .no_body = strcmp(rq->method, "HEAD") == 0,
         .once = rq->once,

@@ -50,7 +50,6 @@ void exchange_hash(struct s3pve_client *client, struct request *rq);
 int exchange_new(
     struct s3pve_client *client,
     struct request *rq,
-    unsigned timeout_ms,
     struct exchange **ret_exchange,
     struct s3pve_error *err
 );

@@ -27,8 +27,10 @@ enum http_failure {
     HTTP_CONNECT,   /* refused or unreachable */
     HTTP_TLS,       /* handshake broke off */
     HTTP_UNTRUSTED, /* certificate refused: final */
+    HTTP_PLAIN,     /* https was asked for, and no TLS is spoken: final */
     HTTP_TIMEOUT,
     HTTP_STALE,   /* a reused connection was dead before a byte came back */
+    HTTP_SILENT,  /* nothing came over a reused one within stale_ms */
     HTTP_BROKEN,  /* connection lost after it worked, or a short body */
     HTTP_STOPPED, /* a callback said so */
     HTTP_LOCAL,   /* out of memory, bad URL: ours */
@@ -42,8 +44,9 @@ struct transfer {
     const struct iovec *body;   /* may be walked again after a stale connection */
     size_t n_body;
     uint64_t body_len;
-    unsigned timeout_ms;  /* whole exchange; 0: none */
     unsigned low_speed_s; /* seconds under LOW_SPEED_BYTES/s before giving up */
+    unsigned stale_ms;    /* so long without an answer over a kept one is SILENT; 0: never */
+    bool fresh;           /* over a new connection */
     bool no_body;         /* HEAD */
     bool once;            /* never send the body a second time, not even over a stale connection */
     void *owner;          /* the request */

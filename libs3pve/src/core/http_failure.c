@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "core/http_failure.h"
 
+#include <stdio.h>
+#include <string.h>
+
 enum http_failure http_failure_of(CURLcode code, bool reused, bool answered) {
     switch (code) {
     case CURLE_OK: return HTTP_FINE;
@@ -28,10 +31,39 @@ enum http_failure http_failure_of(CURLcode code, bool reused, bool answered) {
     }
 }
 
-void http_note_proxy(CURL *easy, struct transfer *t) {
+/* In OpenSSL's words: the other end's first bytes were no TLS. */
+static bool is_plain(CURLcode code, const char *text) {
+    return code == CURLE_SSL_CONNECT_ERROR && strstr(text, "wrong version number");
+}
+
+/* A TLS server that is spoken to in the clear hangs up, or sends what is no HTTP. */
+static bool may_be_tls(CURLcode code, const char *url) {
+    return (code == CURLE_GOT_NOTHING || code == CURLE_UNSUPPORTED_PROTOCOL) &&
+           strncmp(url, "http://", strlen("http://")) == 0;
+}
+
+static void note_proxy(CURL *easy, struct transfer *t) {
     long status = 0;
 
     curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &status);
     if (!t->status && status == 407)
         t->status = 407;
+}
+
+void http_failure_note(struct transfer *t, CURL *easy, CURLcode code, const char *text) {
+    t->failure = http_failure_of(code, t->reused, t->status != 0);
+    if (t->failure == HTTP_FINE)
+        return;
+    note_proxy(easy, t);
+    if (is_plain(code, text)) {
+        t->failure = HTTP_PLAIN;
+        text = "it speaks no TLS at this port; if that is plain http, say http:// for https://";
+    }
+    snprintf(
+        t->detail,
+        sizeof(t->detail),
+        "%.100s%s",
+        *text ? text : curl_easy_strerror(code),
+        may_be_tls(code, t->url) ? "; if it speaks TLS, say https:// for http://" : ""
+    );
 }

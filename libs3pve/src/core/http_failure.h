@@ -10,8 +10,12 @@
 /* @reused: over a kept-alive connection; @answered: a status had come. */
 enum http_failure http_failure_of(CURLcode code, bool reused, bool answered);
 
-/* Of what a proxy says to CONNECT only this tells us something: it is about our password, where any
- * other status would be taken for the store's. */
-void http_note_proxy(CURL *easy, struct transfer *t);
+/*
+ * Note in @t, whose exchange ended with @code, the failure and its reason; @text: libcurl's, or "".
+ *
+ * Of what a proxy says to CONNECT only 407 tells us something: it is about our password, where any
+ * other status would be taken for the store's.
+ */
+void http_failure_note(struct transfer *t, CURL *easy, CURLcode code, const char *text);
 
 #endif

@@ -98,15 +98,17 @@ struct request {
     struct request *next, *prev;
     struct exchange *exchange; /* the attempt on the wire, see exchange.h */
     int64_t not_before_ms, started_ms, queued_ms;
-    int64_t deadline_ms; /* the end, whatever moves */
-    int64_t moved_ms;    /* when a byte last moved, or the store answered ... */
-    int64_t patience_ms; /* ... and how long nothing may from then on; see engine_time.c */
+    int64_t deadline_ms;      /* the end, whatever moves */
+    int64_t moved_ms;         /* when a byte last moved, or the store answered ... */
+    int64_t patience_ms;      /* ... and how long nothing may from then on; see engine_time.c */
+    uint64_t paid;            /* bytes received that the deadline has been put off for */
+    int64_t refused_until_ms; /* no attempt after it: the store keeps refusing */
     char pinned_etag[S3PVE_ETAG_MAX]; /* while resuming a range */
     char payload_hash[65];            /* hex, or UNSIGNED-PAYLOAD: once for all attempts ... */
     char content_md5[28], crc32c[12]; /* ... and so are these, base64; "" none */
     int cancelled;                    /* atomic: request_cancel() */
     bool corrected_clock, corrected_region, refreshed_creds, retried_digest;
-    unsigned n_stale;
+    bool fresh;         /* over a new connection: a kept one left it without an answer */
     bool out_of_memory; /* a builder failed; reported by send */
 };
 

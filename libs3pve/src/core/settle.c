@@ -116,16 +116,29 @@ static void engine_repeat(
     engine_wait_then_queue(engine, rq, wait_ms);
 }
 
+/* A store that is in trouble for a while is asked now and then, not more and more. */
+static void engine_earn(struct engine *engine) {
+    int64_t now = engine_now(engine), tokens = (now - engine->budget_ms) * RETRY_EARN_S / 1000;
+
+    if (tokens <= 0)
+        return;
+    engine->budget_ms = now;
+    engine->budget =
+        tokens < RETRY_BUDGET - engine->budget ? engine->budget + (int)tokens : RETRY_BUDGET;
+}
+
 /* Returns false when there will be no further attempt. */
 static bool engine_retry(struct engine *engine, struct request *rq, enum verdict verdict) {
     struct transport *transport = &engine->client->transport;
+    const struct transfer *transfer = &rq->exchange->transfer;
     bool slow = verdict == VERDICT_THROTTLED;
     int cost = slow ? RETRY_COST_THROTTLE : RETRY_COST;
     unsigned wait;
 
     if (engine_cancelled(rq) || (rq->call.max_attempts && rq->attempts >= rq->call.max_attempts))
         return false;
-    if (verdict == VERDICT_NOW && rq->n_stale++ < engine->client->config.connections + 1) {
+    if (verdict == VERDICT_NOW && !rq->fresh) {
+        rq->fresh = true;
         rq->attempts--; /* the server never saw it */
         engine_queue(engine, rq);
         return true;
@@ -136,6 +149,7 @@ static bool engine_retry(struct engine *engine, struct request *rq, enum verdict
     }
     if (verdict != VERDICT_RETRY && verdict != VERDICT_THROTTLED && verdict != VERDICT_NOW)
         return false;
+    engine_earn(engine);
     if (engine->budget < cost) {
         error_wrap(&rq->error, "not tried again, as most requests to this store fail");
         return false;
@@ -148,11 +162,12 @@ static bool engine_retry(struct engine *engine, struct request *rq, enum verdict
         rq->exchange->reply.retry_after_ms,
         transport->random(transport->ctx)
     );
-    if (rq->exchange->transfer.status)
-        rq->moved_ms += wait; /* as it asked us to: no silence */
-    rq->out_of_time = engine_now(engine) + wait >= engine_ends_ms(rq);
+    if (transfer->status)
+        engine_note_refusal(engine, rq, wait);
+    rq->out_of_time = engine_is_late(engine, rq, wait);
     if (rq->out_of_time)
         return false;
+    rq->fresh = rq->fresh || (transfer->reused && !transfer->status);
     engine_repeat(engine, rq, wait, rq->error.message);
     return true;
 }
