@@ -64,6 +64,7 @@ static void in_a_full_cache(void) {
 /* A size alone takes no space, as disk images begin. */
 static void in_a_hole(void) {
     struct stat attr = {.st_size = MIB(2 * DISK_MIB)}, st;
+    struct s3pve_files_stats stats;
 
     mount_open("import/b.raw", O_WRONLY | O_CREAT, &file);
     is_int(
@@ -72,6 +73,8 @@ static void in_a_hole(void) {
         "a file is made larger than the disk"
     );
     is_int(mount_stream(file, 0, MIB(2 * DISK_MIB), STEP), -ENOSPC, "but cannot be filled");
+    s3pve_files_stats(fs, &stats);
+    ok(strstr(stats.last_error, "last 5%"), "... for a reason that is told");
     ok(free_mib() >= RESERVED_MIB - 1, "... and leaves the last part of the disk alone");
     is_int(s3pve_file_flush(file), -ENOSPC, "close says so, too");
     s3pve_file_close(file);

@@ -394,7 +394,10 @@ static void quota(void) {
     s3pve_files_stats(fs, &stats);
     is_int((long long)stats.avail_bytes, (long long)MIB(1), "what is being written is counted");
     is_int(mount_stream(file, MIB(1), MIB(2), STEP), -ENOSPC, "beyond it one may not");
-    s3pve_file_close(file);
+    s3pve_files_stats(fs, &stats);
+    ok(strstr(stats.last_error, "import/full") && strstr(stats.last_error, "quota"), "... said so");
+    is_int(mount_close(file), -ENOSPC, "... and close fails, too");
+    ok(mem3_size("import/full") < 0, "... so that nothing comes of it");
     s3pve_files_stats(fs, &stats);
     is_int((long long)stats.avail_bytes, (long long)MIB(2), "what was dropped is free again");
     is_int(mount_write("import/fits", "0123456789"), 0, "what fits goes");

@@ -6,10 +6,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "files/files.h"
 #include "files/spool.h"
 
 #define YIELD_STEP CACHE_BLOCK
+#define TOO_MANY "they may have 64 GiB together" /* SPOOL_MAX */
 #define YIELD_MORE MIB(64) /* the cache may have grown by half of that since it looked */
 
 /* Not every file system has nameless files. */
@@ -86,16 +88,23 @@ static int charge(struct s3pve_files *files, struct spool *spool, uint64_t size)
     return 0;
 }
 
+/* Nobody expects that of a storage with room for ever: why, is to be found. */
+static int is_full(struct s3pve_files *files, const char *why) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    error_set(&err, S3PVE_E_NO_SPACE, "no room for files written out of order: %s", why);
+    return files_fail(files, "spool", files->cache_dir ? files->cache_dir : files->state_dir, &err);
+}
+
 int spool_write(
     struct s3pve_files *files, struct spool *spool, const void *buf, size_t len, uint64_t offset
 ) {
     const char *p = buf;
-    int rc = charge(files, spool, offset + len);
 
-    if (rc == 0) /* also below its size: that may be a hole */
-        rc = spool_make_room(files, spool, len);
-    if (rc < 0)
-        return rc;
+    if (charge(files, spool, offset + len) < 0)
+        return is_full(files, TOO_MANY);
+    if (spool_make_room(files, spool, len) < 0) /* also below its size: that may be a hole */
+        return is_full(files, "the node's disk is full but for its last 5%");
     while (len) {
         ssize_t n = pwrite(spool->fd, p, len, (off_t)offset);
 
@@ -111,10 +120,8 @@ int spool_write(
 }
 
 int spool_truncate(struct s3pve_files *files, struct spool *spool, uint64_t size) {
-    int rc = charge(files, spool, size);
-
-    if (rc < 0)
-        return rc;
+    if (charge(files, spool, size) < 0)
+        return is_full(files, TOO_MANY);
     return ftruncate(spool->fd, (off_t)size) < 0 ? -errno : 0;
 }
 

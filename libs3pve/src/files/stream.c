@@ -161,6 +161,18 @@ static int write_head(struct stream *stream, const void *buf, size_t len, uint64
                   : write_somewhere(stream, (const char *)buf + first, len - first, offset + first);
 }
 
+static int quota_is_full(struct stream *stream) {
+    struct s3pve_files *files = stream->files;
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    _free_ char *path = NULL;
+
+    pthread_mutex_lock(&files->lock);
+    path = tree_path(stream->node);
+    pthread_mutex_unlock(&files->lock);
+    error_set(&err, S3PVE_E_NO_SPACE, "the storage's quota is used up");
+    return files_fail(files, "write", path, &err);
+}
+
 static int grow_quota(struct stream *stream, uint64_t end) {
     struct s3pve_files *files = stream->files;
     uint64_t more;
@@ -168,12 +180,13 @@ static int grow_quota(struct stream *stream, uint64_t end) {
 
     if (end > LIMIT_OBJECT)
         return -EFBIG;
-    LOCK_SCOPE(&files->lock);
+    pthread_mutex_lock(&files->lock);
     more = end > stream->reserved ? end - stream->reserved : 0;
     rc = more ? usage_reserve(files, more) : 0;
     if (rc == 0)
         stream->reserved += more;
-    return rc;
+    pthread_mutex_unlock(&files->lock);
+    return rc < 0 ? quota_is_full(stream) : 0;
 }
 
 static void show_size(struct stream *stream) {
@@ -207,12 +220,14 @@ static int write_locked(struct stream *stream, const void *buf, size_t len, uint
 
     if (rc == 0 && stream->place == PLACE_STORED)
         rc = stream_load(stream);
-    if (rc == 0)
-        rc = grow_quota(stream, offset + len);
     if (rc < 0)
         return rc;
-    rc = stream->place == PLACE_HEAD ? write_head(stream, buf, len, offset)
-                                     : write_somewhere(stream, buf, len, offset);
+    rc = grow_quota(stream, offset + len);
+    if (rc == -EFBIG)
+        return rc;
+    if (rc == 0)
+        rc = stream->place == PLACE_HEAD ? write_head(stream, buf, len, offset)
+                                         : write_somewhere(stream, buf, len, offset);
     stream->is_dirty = true;
     if (rc < 0)
         stream->failed = rc;
