@@ -269,17 +269,58 @@ static void emptied(void) {
     cache_close(cache);
 }
 
-/* A full disk, as a limit on file sizes would be met: the folder is taken away. */
-static void no_disk(void) {
+/* Somebody removes the folder, alone or with the one it is in. */
+static void removed(void) {
+    struct version v = {"k", "e", MIB(3)};
+    char above[256], within[300];
+    struct cache *cache;
+    struct stat st;
+
+    snprintf(above, sizeof(above), "%s", folder);
+    snprintf(within, sizeof(within), "%s/blocks", folder);
+    clear_folder();
+    snprintf(folder, sizeof(folder), "%.250s", within);
+    cache = cache_open(folder, MIB(8));
+    for (int i = 0; i < 2; i++) {
+        struct version other = {i ? "second" : "first", "e", MIB(1)};
+
+        put(cache, &v, 1, 0);
+        put(cache, &v, 1, 1);
+        ok(!cache_was_remade(cache), "a folder that is there is not made");
+        clear_folder();
+        rmdir(folder);
+        if (i == 1)
+            rmdir(above);
+        ok(!get(cache, &v, 1, 0), "the folder is removed: a miss");
+        put(cache, &other, 1, 0);
+        ok(get(cache, &other, 1, 0), "... and it is made again for the next block");
+        ok(cache_was_remade(cache), "... which is told");
+        ok(!cache_was_remade(cache), "... once");
+        is_int((long long)cache_bytes(cache), (long long)MIB(1), "what was there counts no longer");
+        ok(stat(folder, &st) == 0 && (st.st_mode & 0777) == 0700, "it is nobody else's to read");
+        put(cache, &v, 1, 0);
+        ok(get(cache, &v, 1, 0), "what was lost comes again");
+    }
+    cache_close(cache);
+    clear_folder();
+    rmdir(folder);
+    snprintf(folder, sizeof(folder), "%s", above);
+}
+
+/* Where the folder was there is something else, so that it cannot be made again. */
+static void no_folder(void) {
     struct version v = {"k", "e", MIB(2)};
     struct cache *cache;
 
     clear_folder();
     cache = cache_open(folder, MIB(8));
     rmdir(folder);
+    close(open(folder, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     put(cache, &v, 1, 0);
     ok(!get(cache, &v, 1, 0), "where nothing can be written, nothing is kept, and nothing fails");
+    ok(!cache_was_remade(cache), "... nor is anything said to have been made");
     cache_close(cache);
+    unlink(folder);
     mkdir(folder, 0700);
 }
 
@@ -322,7 +363,8 @@ int main(void) {
     damage();
     strangers();
     emptied();
-    no_disk();
+    removed();
+    no_folder();
     full_disk();
     clear_folder();
     rmdir(folder);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "core/client.h"
 #include "core/error.h"
 #include "files/blocks.h"
 #include "files/files.h"
@@ -179,7 +180,7 @@ static int fill(struct blocks *blocks, const struct version *version, struct blo
     pthread_mutex_unlock(&blocks->lock);
 
     if (fetched)
-        cache_put(blocks->cache, version, block->no, block->data);
+        blocks_keep(blocks, version, block->no, block->data);
     return rc;
 }
 
@@ -297,6 +298,14 @@ void blocks_keep(
     struct blocks *blocks, const struct version *version, uint64_t no, const void *data
 ) {
     cache_put(blocks->cache, version, no, data);
+    if (cache_was_remade(blocks->cache))
+        client_log(
+            blocks->files->client,
+            S3PVE_LOG_WARNING,
+            "cache",
+            "",
+            "the folder was removed, with all that was in it; it has been made again"
+        );
 }
 
 /* ---------------------------------------------------------------- life */

@@ -26,7 +26,8 @@
 #define SPACE_EVERY 32 /* blocks written between two looks at the free space */
 
 struct cache {
-    int folder;
+    char *path; /* owned */
+    int folder; /* always the same number */
 
     pthread_mutex_t lock; /* guards everything below */
     struct cacheindex index;
@@ -35,6 +36,7 @@ struct cache {
     unsigned until_look; /* blocks */
     bool is_tight;       /* the file system is nearly full: grow no more */
     bool cannot_punch;
+    bool was_remade;
 };
 
 /* ---------------------------------------------------------------- making room */
@@ -196,23 +198,23 @@ static void take_over(struct cache *cache) {
 
 /* ---------------------------------------------------------------- the face */
 
-struct cache *cache_open(const char *folder, uint64_t size) {
-    struct cache *cache;
-    int fd;
+/* Return: a descriptor, or -1. */
+static int open_folder(const char *path) {
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return -1;
+    return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
 
-    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+struct cache *cache_open(const char *folder, uint64_t size) {
+    struct cache *cache = calloc(1, sizeof(*cache));
+
+    if (!cache)
         return NULL;
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cache = fd < 0 ? NULL : calloc(1, sizeof(*cache));
-    if (!cache) {
-        if (fd >= 0)
-            close(fd);
-        return NULL;
-    }
-    cache->folder = fd;
-    cache->size = size;
     pthread_mutex_init(&cache->lock, NULL);
-    if (cacheindex_init(&cache->index) < 0)
+    cache->size = size;
+    cache->folder = open_folder(folder);
+    cache->path = strdup(folder);
+    if (cache->folder < 0 || !cache->path || cacheindex_init(&cache->index) < 0)
         return cache_close(cache);
     take_over(cache);
     return cache;
@@ -222,7 +224,9 @@ struct cache *cache_close(struct cache *cache) {
     if (!cache)
         return NULL;
     cacheindex_clear(&cache->index);
-    close(cache->folder);
+    if (cache->folder >= 0)
+        close(cache->folder);
+    free(cache->path);
     pthread_mutex_destroy(&cache->lock);
     free(cache);
     return NULL;
@@ -349,6 +353,36 @@ static struct cachedfile *file_for(struct cache *cache, const struct version *ve
     return cacheindex_add_file(&cache->index, version, seed);
 }
 
+static bool is_removed(const struct cache *cache) {
+    struct stat ours, there;
+
+    return fstat(cache->folder, &ours) == 0 &&
+           (stat(cache->path, &there) < 0 || there.st_dev != ours.st_dev ||
+            there.st_ino != ours.st_ino);
+}
+
+/* With the lock held: a folder that somebody removed is made again, and the one that it is in.
+ * Others may be using the descriptor.  Return: false when that is not what was wrong, or cannot be.
+ */
+static bool make_again(struct cache *cache) {
+    _free_ char *above = strdup(cache->path);
+    char *slash = above ? strrchr(above, '/') : NULL;
+    int fd;
+
+    if (!slash || !is_removed(cache))
+        return false;
+    *slash = '\0';
+    mkdir(above, 0700);
+    fd = open_folder(cache->path);
+    if (fd < 0)
+        return false;
+    dup3(fd, cache->folder, O_CLOEXEC);
+    close(fd);
+    while (cache->index.oldest)
+        cacheindex_remove_file(&cache->index, cache->index.oldest->file);
+    return cache->was_remade = true;
+}
+
 static bool begin_put(
     struct cache *cache,
     const struct version *version,
@@ -362,6 +396,8 @@ static bool begin_put(
     if (clock_monotonic_ms() < cache->paused_until_ms)
         return false;
     file = file_for(cache, version);
+    if (!file && make_again(cache))
+        file = file_for(cache, version);
     if (!file) {
         cache->paused_until_ms = clock_monotonic_ms() + PAUSE_MS;
         return false;
@@ -422,6 +458,17 @@ void cache_put(struct cache *cache, const struct version *version, uint64_t no, 
     LOCK_SCOPE(&cache->lock);
     cache->paused_until_ms = clock_monotonic_ms() + PAUSE_MS;
     drop_if_empty(cache, name);
+}
+
+bool cache_was_remade(struct cache *cache) {
+    bool was_remade;
+
+    if (!cache)
+        return false;
+    LOCK_SCOPE(&cache->lock);
+    was_remade = cache->was_remade;
+    cache->was_remade = false;
+    return was_remade;
 }
 
 uint64_t cache_bytes(struct cache *cache) {

@@ -29,6 +29,9 @@ bool cache_get(struct cache *cache, const struct version *version, uint64_t no, 
 bool cache_has(struct cache *cache, const struct version *version, uint64_t no);
 void cache_put(struct cache *cache, const struct version *version, uint64_t no, const void *data);
 
+/* Since this was last asked: was the folder removed by somebody, and made again? */
+bool cache_was_remade(struct cache *cache);
+
 uint64_t cache_bytes(struct cache *cache);
 uint64_t cache_size(struct cache *cache);
 
