@@ -44,6 +44,15 @@ static inline void held_all_done(struct held *held) {
         held_done(held, 0, 0);
 }
 
+/* A socket that nobody will find. */
+static inline int listen_nowhere(void) {
+    struct sockaddr any = {.sa_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (bind(fd, &any, sizeof(any.sa_family)) < 0 || listen(fd, 1) < 0)
+        abort();
+    return fd;
+}
+
 /* The client's half of a handshake up to GO, structured or not.  Return: its length. */
 static inline size_t say_go(uint8_t *bytes, const char *name, bool structured) {
     uint32_t len = (uint32_t)strlen(name);

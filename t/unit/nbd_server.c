@@ -413,7 +413,7 @@ static void log_line(void *ctx, const char *export, const char *text) {
 }
 
 int main(void) {
-    struct nbd_options options = {.listen_fd = socket(AF_UNIX, SOCK_STREAM, 0), .log = log_line};
+    struct nbd_options options = {.listen_fd = listen_nowhere(), .log = log_line};
     struct nbd_export_params params = {
         .name = "disk", .size = SIZE, .submit = held_submit, .ctx = &held};
     if (server_init(&server, &options) < 0 || nbd_export_add(&server, &params, &disk) < 0)

@@ -76,9 +76,9 @@ static bool send_handshake(struct conn *conn) {
     return true;
 }
 
-static void add_piece(struct iovec *pieces, size_t *n, void *data, size_t len) {
-    if (len > 0)
-        pieces[(*n)++] = (struct iovec){data, len};
+static void add_piece(struct iovec *pieces, size_t *n, uint8_t *data, size_t from, size_t to) {
+    if (from < to)
+        pieces[(*n)++] = (struct iovec){data + from, to - from};
 }
 
 /* What is to be sent next, of the first replies. */
@@ -86,8 +86,8 @@ static size_t gather(struct conn *conn, struct iovec *pieces) {
     size_t n = 0, skip = conn->out_sent;
     for (struct flight *r = conn->out; r && n + 2 <= SEND_PIECES; r = r->next) {
         size_t head = skip < r->header_len ? skip : r->header_len, data = skip - head;
-        add_piece(pieces, &n, r->header + head, r->header_len - head);
-        add_piece(pieces, &n, r->nbd.data + data, r->data_len - data);
+        add_piece(pieces, &n, r->header, head, r->header_len);
+        add_piece(pieces, &n, r->nbd.data, data, r->data_len);
         skip = 0;
     }
     return n;
@@ -191,13 +191,14 @@ static void take_payload(struct conn *conn) {
     got_payload(conn, n);
 }
 
-/* Whether it may have so much memory for one more request. */
+/* Whether it may have one more request, with so much memory. */
 static bool has_room(struct conn *conn, size_t bytes) {
     struct nbd_server *server = conn->server;
     if (conn->n_requests >= NBD_CONN_REQUESTS ||
         (conn->bytes > 0 && conn->bytes + bytes > NBD_CONN_BYTES))
         return false;
-    if (server->starving || (server->bytes > 0 && server->bytes + bytes > NBD_BYTES)) {
+    if (bytes > 0 &&
+        (server->starving || (server->bytes > 0 && server->bytes + bytes > NBD_BYTES))) {
         server->starving = true;
         return false;
     }
@@ -276,10 +277,10 @@ static void handshake_input(struct conn *conn) {
 static size_t scatter(struct conn *conn, struct iovec *pieces) {
     size_t n = 0;
     if (conn->incoming && !conn->incoming->errnum)
-        add_piece(pieces, &n, rest_of_payload(conn), conn->missing);
+        add_piece(pieces, &n, rest_of_payload(conn), 0, conn->missing);
     memmove(conn->input, conn->input + conn->at, conn->n_input);
     conn->at = 0;
-    add_piece(pieces, &n, conn->input + conn->n_input, NBD_INPUT - conn->n_input);
+    add_piece(pieces, &n, conn->input, conn->n_input, NBD_INPUT);
     return n;
 }
 
