@@ -75,12 +75,20 @@ rmdir($file);
 my ($code, $err) = run_daemon();
 isnt($code, 0, 'no configuration is a failure');
 like($err, qr/config: No such file/, '... that names the file');
+$daemon->configure('state-dir' => '/proc/state');
+($code, $err) = run_daemon();
+isnt($code, 0, 'a state folder that cannot be made is a failure');
+like($err, qr!/proc/state cannot be made; name another in \Q$file\E: !, '... that names both');
 is_deeply([$daemon->mounts()], [], 'nothing was mounted by all that');
 
 my $s3pved = build() . '/s3pved';
 is((run_cmd($s3pved))[0], 2, 'no storage id is bad usage');
 is((run_cmd($s3pved, 'a', 'b'))[0], 2, 'two are too many');
 is((run_cmd($s3pved, '../etc'))[0], 2, 'a storage id is no path');
+like(
+    (run_cmd($s3pved, 'a'))[2], qr/'a' is not a storage's name: that has 2 to 80 letters/,
+    '... and is told what one is'
+);
 is((run_cmd($s3pved, 'x' x 81))[0], 2, 'nor longer than a socket allows');
 is((run_cmd($s3pved, 'store1', '--colour'))[0], 2, 'an unknown option is bad usage');
 like((run_cmd($s3pved, '--version'))[1], qr/^s3pved \d+\.\d+/, 'it knows its version');

@@ -156,7 +156,12 @@ static int lock_storage(struct daemon *daemon, struct s3pve_error *err) {
 static int open_files(struct daemon *daemon, struct s3pve_error *err) {
     const struct config *config = daemon->config;
     if (mkdir_all(config->state_dir, 0700) < 0)
-        return fail_errno(err, "state-dir %s", config->state_dir);
+        return fail_errno(
+            err,
+            "state-dir %s cannot be made; name another in %s",
+            config->state_dir,
+            daemon->options.config_path
+        );
     /* The cache is a help, not a need. */
     const char *cache_dir = config->cache_dir;
     if (cache_dir && mkdir_all(cache_dir, 0700) < 0) {

@@ -54,6 +54,18 @@ static int bad_usage(const char *why) {
     return EXIT_USAGE;
 }
 
+static int bad_name(const char *name) {
+    fprintf(
+        stderr,
+        "s3pved: '%s' is not a storage's name: that has 2 to %d letters, digits, '-', '_' and '.', "
+        "begins with a letter and ends with a letter or digit\n%s",
+        name,
+        NAME_OF_STORAGE,
+        usage
+    );
+    return EXIT_USAGE;
+}
+
 enum {
     OPT_CONFIG,
     OPT_RUN_DIR,
@@ -109,7 +121,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *args) {
     if (optind != argc - 1)
         return bad_usage("the name of one storage is needed") + 1;
     if (!config_is_name(argv[optind]))
-        return bad_usage("that is not a storage's name") + 1;
+        return bad_name(argv[optind]) + 1;
 
     args->daemon.name = argv[optind];
     if (!args->daemon.run_dir) {

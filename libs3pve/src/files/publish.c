@@ -455,7 +455,7 @@ int stream_flush_locked(struct stream *stream) {
     int rc;
 
     if (stream->failed || !stream->is_dirty)
-        return stream->failed;
+        return stream_outcome(stream);
 
     pthread_mutex_lock(&files->lock);
     key = stream->node->parent ? tree_path(stream->node) : NULL;

@@ -45,6 +45,8 @@ int stream_load(struct stream *stream);
 bool stream_reserve_head(struct stream *stream, uint64_t need);
 void stream_free_head(struct stream *stream);
 void stream_discard(struct stream *stream);
+/* Its failure; 0 for what was unlinked, as nobody can tell any more whether it is there. */
+int stream_outcome(struct stream *stream);
 int stream_flush_locked(struct stream *stream);
 
 /* The bytes of @node are now an object of @size and @etag: tree, usage, T1.  With `lock` held. */

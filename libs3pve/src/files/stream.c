@@ -452,9 +452,14 @@ void stream_drop_doomed(struct stream *stream) {
     pthread_mutex_unlock(&stream->io);
 }
 
+int stream_outcome(struct stream *stream) {
+    LOCK_SCOPE(&stream->files->lock);
+    return stream->is_doomed && !stream->is_superseded ? 0 : stream->failed;
+}
+
 int stream_error(struct stream *stream) {
     LOCK_SCOPE(&stream->io);
-    return stream->failed;
+    return stream_outcome(stream);
 }
 
 bool stream_has_content(const struct stream *stream) {
