@@ -99,6 +99,11 @@ ok(wait_until(15, sub { scalar($pve->list('st')) == 2 }), 'so is one that came a
 
 $pve->must('pvesm', 'export', 'st:iso/one.iso', 'raw+size', "$pve->{root}/out");
 is(substr(slurp("$pve->{root}/out"), 8) eq $iso ? 1 : 0, 1, 'it can be exported');
+my $stream = $pve->must('pvesm', 'export', 'st:iso/one.iso', 'raw+size', '-');
+is($stream eq slurp("$pve->{root}/out") ? 1 : 0, 1, '... also to standard output');
+$pve->must({ stdin => $stream }, 'pvesm', 'import', 'st:iso/piped.iso', 'raw+size', '-');
+is($client->get('template/iso/piped.iso') eq $iso ? 1 : 0, 1, '... and imported from there');
+$pve->must('pvesm', 'free', 'st:iso/piped.iso');
 $pve->must('pvesm', 'import', 'st:iso/three.iso', 'raw+size', "$pve->{root}/out");
 is($client->get('template/iso/three.iso') eq $iso ? 1 : 0, 1, 'and imported under another name');
 like(
