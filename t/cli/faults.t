@@ -290,4 +290,24 @@ for my $case (
     $server = $before;
 }
 
+# A reader that stands still for longer than the timeout, while ranges are under way.
+{
+    my $megs = 72;
+    spew("$dir/long", 'abcdefgh' x ($megs << 17));
+    run('put', "$dir/long", 'long');
+    $server->rule(op => 'GetObject', do => 'delay', delay => 0.1, times => 0);
+    my $reader = q{my $n = 0; my @at = (38, 60);
+        while (my $got = sysread(STDIN, my $bytes, 1 << 20)) {
+            $n += $got;
+            sleep(3), shift(@at) if @at && $n > $at[0] << 20;
+        }
+        print $n >> 20};
+    my ($status, $out, $err) = run_cmd(
+        'sh', '-c',
+        "s3pve cat long -t 1 -c $server->{config} -b $bucket | perl -e '$reader'"
+    );
+    is($out, $megs, 'a reader that stands still gets all of it') or diag($err);
+    $server->clear();
+}
+
 done_testing();

@@ -249,6 +249,38 @@ static void waiting_for_a_place_is_not_the_stores_silence(void) {
     }
 }
 
+static void no_time_passes_while_nobody_waits(void) {
+    static const struct {
+        const char *what;
+        struct answer answer;
+        bool sent;
+        enum s3pve_code code;
+        int64_t took_ms;
+    } rows[] = {
+        {"one on the wire", {.status = 200, .take_ms = 5000}, true, S3PVE_OK, 0},
+        {"one that was not sent", {.status = 200, .take_ms = 5000}, false, S3PVE_OK, 5000},
+        {"one that hangs", {.hang = true}, true, S3PVE_E_TIMEOUT, 10000},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        SCRIPT s = {.answers = &rows[i].answer, .n_answers = 1};
+        CLIENT client = script_client(&s, NULL);
+        struct request *list[1];
+        int64_t began;
+        REQUEST rq;
+
+        list[0] = &rq;
+        request_init(&rq, "GetObject", "GET", "a", NULL);
+        request_submit(client, &rq);
+        if (rows[i].sent)
+            request_wait(client, list, 1, 0);
+        began = s.now_ms += 60000;
+        request_wait(client, list, 1, 60000);
+        is_int(rq.error.code, rows[i].code, "asked for after a minute: %s", rows[i].what);
+        is_int(s.now_ms - began, rows[i].took_ms, "... for as long as it is waited for");
+    }
+}
+
 static void a_request_without_a_body_ends_at_its_timeout(void) {
     SCRIPT s = {ANSWERS({.hang = true, .move_ms = 3600000})};
     CLIENT client = script_client(&s, NULL);
@@ -267,6 +299,7 @@ int main(void) {
     what_comes_has_its_time_as_long_as_it_comes();
     a_kept_connection_has_three_quarters_of_the_time();
     waiting_for_a_place_is_not_the_stores_silence();
+    no_time_passes_while_nobody_waits();
     a_request_without_a_body_ends_at_its_timeout();
     return done_testing();
 }

@@ -82,7 +82,7 @@ static void one_level(void) {
 static void the_next_page_is_under_way(void) {
     const struct answer answers[] = {
         {200, .body = PAGE(MORE("t1") OBJECT("a"))},
-        {503, .body = "<Error><Code>SlowDown</Code></Error>", .take_ms = 20000},
+        {501, .take_ms = 3000},
         {200, .body = PAGE(OBJECT("b"))},
     };
     struct script script = {.answers = answers, .n_answers = 3};
@@ -93,7 +93,6 @@ static void the_next_page_is_under_way(void) {
     s3pve_list_open(client, "", NULL, NULL, &list, NULL, NULL);
     is_int(s3pve_list_next(list, &entry, NULL), 1, "the first name");
     is_int(script.n_sent, 2, "... and the second page is being made");
-    script.now_ms += 9000; /* the caller is busy */
     is_int(s3pve_list_next(list, &entry, NULL), 1, "a page asked for ahead may fail");
     is_str(entry.key, "b", "... and is asked for again");
     is_int(s3pve_list_next(list, &entry, NULL), 0, "then it is over");

@@ -235,6 +235,7 @@ static void engine_step(struct engine *engine, int64_t until_ms) {
         engine->new_limits = false;
     }
     engine->any_done = false;
+    engine_skip_time(engine, now);
     engine_expire(engine, now);
     engine_due(engine, now);
     engine_start(engine, now);
@@ -245,6 +246,7 @@ static void engine_step(struct engine *engine, int64_t until_ms) {
         engine_finish(engine, transfer);
         wait = 0;
     }
+    engine->driven_ms = engine_now(engine);
 }
 
 static int first_done(struct request *const *rqs, size_t n_rqs, bool *ret_any) {

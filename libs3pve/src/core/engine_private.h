@@ -21,7 +21,8 @@ struct engine {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t moved; /* a request is done, or nobody drives any more */
     bool driving, stopping;
-    bool any_done; /* in this step: somebody waits for it, so do not sleep */
+    int64_t driven_ms; /* when somebody last did */
+    bool any_done;     /* in this step: somebody waits for it, so do not sleep */
     struct requests queued, waiting, sent;
     unsigned window;   /* in 1/WINDOW_UNIT requests */
     unsigned n_urgent; /* started since the last one that is not */
@@ -38,6 +39,10 @@ int64_t engine_now(const struct engine *engine);
 
 /* Its time begins; the call's timeout is known. */
 void engine_begin_time(struct engine *engine, struct request *rq);
+
+/* Nobody has driven from driven_ms until @now, so nobody could hear the store: a reader that stands
+ * still, a process that is stopped. */
+void engine_skip_time(struct engine *engine, int64_t now);
 
 /* When its time is up, unless something moves before. */
 int64_t engine_ends_ms(const struct request *rq);

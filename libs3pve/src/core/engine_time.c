@@ -6,7 +6,7 @@
  * together.  Bytes that move are no silence, but what moves in one more attempt does not make good
  * what was lost before; nor do they move for ever: a body has the time that the slowest useful line
  * needs.  Nor is a store that answers, but only ever refuses, asked for so long.  Waiting for a
- * place is not the store's silence.
+ * place is not the store's silence, and while nobody drives no time passes at all.
  */
 #include <string.h>
 
@@ -23,6 +23,24 @@ void engine_begin_time(struct engine *engine, struct request *rq) {
     rq->paid = 0;
     rq->refused_until_ms = INT64_MAX;
     engine_note_answer(engine, rq); /* now all its patience is before it */
+}
+
+static void list_skip_time(struct requests *list, int64_t since, int64_t now) {
+    for (struct request *rq = list->first; rq; rq = rq->next) {
+        int64_t away = now - (rq->started_ms > since ? rq->started_ms : since);
+
+        rq->deadline_ms += away;
+        rq->moved_ms += away;
+        rq->queued_ms += away;
+        if (rq->refused_until_ms != INT64_MAX)
+            rq->refused_until_ms += away;
+    }
+}
+
+void engine_skip_time(struct engine *engine, int64_t now) {
+    list_skip_time(&engine->queued, engine->driven_ms, now);
+    list_skip_time(&engine->waiting, engine->driven_ms, now);
+    list_skip_time(&engine->sent, engine->driven_ms, now);
 }
 
 int64_t engine_ends_ms(const struct request *rq) {
