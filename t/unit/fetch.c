@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* Bytes of pieces: at once, from the disk, from the bucket; right, or an error; once for all. */
 #include "mem3.h"
+#include "mem3_request.h"
 
 #include "base/crc32c.h"
 #include "tap.h"

@@ -171,6 +171,7 @@
 #define READ_LINE 16u             /* blocks: unit of the cache and of cold random reads */
 #define READ_RUN MIB(1)           /* one range request, and what its thread holds meanwhile */
 #define READCACHE_MIN MIB(64)     /* in memory, where it cannot be on the disk */
+#define HEADERS_AHEAD 32          /* of segments, asked for at once at an opening */
 #define SEAL_AGE_MS 5000          /* what a lost node may cost with durability `node` */
 #define VOLUME_PUTS 8u            /* segments of a volume on their way */
 #define UPLOAD_THREADS 8          /* for all volumes; each holds a segment */

@@ -315,6 +315,22 @@ static int read_params(
     return 0;
 }
 
+/* The protocol, which is over before anybody else may use the store. */
+static int claim_volume(struct runtime *rt, const int *cancel, struct s3pve_error *err) {
+    struct store store = rt->store;
+    int rc;
+
+    store.cancel = cancel;
+    store.headers = headers_new(store.client, store.data, cancel);
+    if (!store.headers)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for a volume");
+    rc = volume_open(rt->volume, &store_ops, &store, &rt->volumes->me, &rt->root, rt->etag, err);
+    headers_free(store.headers);
+    if (rc == 0 && memcmp(rt->root.uuid, rt->params.uuid, UUID_LEN) != 0)
+        return error_set(err, S3PVE_E_CONFLICT, "the volume was replaced meanwhile");
+    return rc;
+}
+
 static int open_volume(
     struct runtime *rt,
     const struct runtime_options *options,
@@ -322,7 +338,6 @@ static int open_volume(
     struct s3pve_error *err
 ) {
     struct volumes *volumes = rt->volumes;
-    struct store opening;
 
     if (check_server(volumes->client, err) < 0 || read_params(rt, options, err) < 0)
         return -1;
@@ -336,9 +351,7 @@ static int open_volume(
     if (!rt->volume)
         return error_set(err, S3PVE_E_NOMEM, "no memory for a volume");
     volume_tick(rt->volume, clock_monotonic_ms());
-    opening = rt->store;
-    opening.cancel = cancel;
-    return volume_open(rt->volume, &store_ops, &opening, &volumes->me, &rt->root, rt->etag, err);
+    return claim_volume(rt, cancel, err);
 }
 
 static int start(struct runtime *rt, struct s3pve_error *err) {

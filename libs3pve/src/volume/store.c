@@ -9,7 +9,6 @@
 #include "core/error.h"
 #include "volume/store.h"
 
-#define HEADER_GUESS KIB(128) /* bytes: enough for a segment of 8 MiB of scattered blocks */
 #define KEY_ROOM (LIMIT_KEY + 64)
 
 static struct s3pve_call call_of(const struct store *store) {
@@ -162,6 +161,8 @@ static int note_key(
 
     if (!segment_name_parse(key + strlen(store->data) + 1, &id))
         return 0; /* not ours, or no segment's name */
+    if (headers_note(store->headers, &id) < 0)
+        return -1;
     return each(each_ctx, &id);
 }
 
@@ -196,22 +197,9 @@ static int log_list(
 static int header_get(
     void *ctx, const struct segment_id *id, struct buf *header, struct s3pve_error *err
 ) {
-    _free_ uint8_t *data = malloc(SEGMENT_HEADER_MAX);
-    size_t len, want;
-    char name[SEGMENT_NAME];
+    struct store *store = ctx;
 
-    if (!data)
-        return error_set(err, S3PVE_E_NOMEM, "no memory for a header");
-    segment_name(name, id);
-    if (store_get(ctx, name, 0, data, HEADER_GUESS, &len, err) < 0)
-        return -1;
-    want = segment_header_len(data, len);
-    if (want > len && want <= SEGMENT_HEADER_MAX &&
-        store_get(ctx, name, 0, data, want, &len, err) < 0)
-        return -1;
-    if (!want || want > len)
-        return error_set(err, S3PVE_E_CORRUPT, "%s is not a segment", name);
-    return buf_add(header, data, want) < 0 ? error_set(err, S3PVE_E_NOMEM, "no memory") : 0;
+    return headers_get(store->headers, id, header, err);
 }
 
 /* ----------------------------------------------------------- node's concerns */

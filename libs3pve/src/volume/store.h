@@ -9,16 +9,18 @@
 #define VOLUME_STORE_H
 
 #include "core/client.h"
+#include "volume/headers.h"
 #include "volume/journal_file.h"
 #include "volume/lease.h"
 
 struct store {
     struct s3pve_client *client; /* borrowed, as these */
     struct lease *lease;
-    struct journal_file *journal; /* for opening */
-    const int *cancel;            /* atomic */
-    char folder[LIMIT_KEY];       /* "images/100/vm-100-disk-0" */
-    char data[LIMIT_KEY];         /* the data directory, once the root is known */
+    struct journal_file *journal; /* for opening, as these */
+    struct headers *headers;
+    const int *cancel;      /* atomic */
+    char folder[LIMIT_KEY]; /* "images/100/vm-100-disk-0" */
+    char data[LIMIT_KEY];   /* the data directory, once the root is known */
 };
 
 /* What volume_open() is given, with a struct store as its ctx. */
