@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* Open volumes on a store that can be taken away: who waits, who fails, and who owns what. */
+#include "mem3.h"
+#include "mem3_request.h"
+
+#include "guest.h"
+#include "tap.h"
+
+#define SIZE MIB(4)
+#define ROOT_KEY GUEST_FOLDER "/volume.json"
+
+static char dir[200];
+static uint8_t bytes[MIB(1)], got[MIB(1)];
+
+static void fill(unsigned seed) {
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(pattern_byte(i) + seed);
+}
+
+static void new_volume(void) {
+    mem3_clear();
+    guest_create(mem3_client(), SIZE, 64);
+}
+
+/* A node whose lease ends 60 times sooner than in life. */
+static bool begin(struct guest *guest, const char *node, bool bucket) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    mem3_client()->caps.put_if_match = S3PVE_YES;
+    if (guest_volumes(guest, mem3_client(), dir, node, MIB(2), 60) &&
+        guest_open(guest, bucket, &err))
+        return true;
+    printf("# %s\n", err.message);
+    return false;
+}
+
+/* A request in a thread of its own. */
+struct waiting {
+    struct guest *guest;
+    enum volume_request_type type;
+    uint64_t offset, len;
+    pthread_t thread;
+    atomic_bool done;
+    int errnum;
+};
+
+static void *wait_thread(void *arg) {
+    struct waiting *w = arg;
+    void *data = w->type == VOLUME_READ ? got : w->type == VOLUME_WRITE ? bytes : NULL;
+
+    w->errnum = guest_ask(w->guest, w->type, data, w->offset, w->len);
+    w->done = true;
+    return NULL;
+}
+
+static void ask(
+    struct waiting *w,
+    struct guest *guest,
+    enum volume_request_type type,
+    uint64_t offset,
+    uint64_t len
+) {
+    *w = (struct waiting){.guest = guest, .type = type, .offset = offset, .len = len};
+    pthread_create(&w->thread, NULL, wait_thread, w);
+}
+
+static int end(struct waiting *w) {
+    pthread_join(w->thread, NULL);
+    return w->errnum;
+}
+
+static void test_edges(void) {
+    struct guest guest;
+    bool same;
+
+    new_volume();
+    fill(1);
+    ok(begin(&guest, "n1", false), "a volume is open");
+    is_int(guest_write(&guest, bytes, 0, 16384), 0, "four blocks");
+    is_int(guest_write(&guest, bytes + 512, 5000, 3), 0, "three bytes into the second");
+    is_int(guest_write(&guest, bytes + 100, 4000, 5000), 0, "and some over three of them");
+    is_int(guest_zero(&guest, 8500, 4000), 0, "zeroes over an edge");
+    memcpy(got, bytes, 16384);
+    memcpy(got + 5000, bytes + 512, 3);
+    memcpy(got + 4000, bytes + 100, 5000);
+    memset(got + 8500, 0, 4000);
+    memcpy(bytes, got, 16384);
+    is_int(guest_read(&guest, got, 0, 16384), 0, "read");
+    same = memcmp(got, bytes, 16384) == 0;
+    ok(same, "... it is what it should be");
+    is_int(guest_read(&guest, got, 4001, 4500), 0, "a piece of it");
+    ok(memcmp(got, bytes + 4001, 4500) == 0, "... too");
+    is_int(runtime_drain(guest.runtime, 5000, NULL), 0, "in the bucket");
+    is_int(guest_write(&guest, bytes + 9, 13000, 9), 0, "into a block that is there");
+    is_int(guest_read(&guest, got, 12288, 4096), 0, "read");
+    ok(memcmp(got, bytes + 12288, 712) == 0 && memcmp(got + 712, bytes + 9, 9) == 0 &&
+           memcmp(got + 721, bytes + 13009, 4096 - 721) == 0,
+       "... what is around it is as it was");
+    guest_close(&guest);
+}
+
+/* D6 */
+static void test_outage(void) {
+    struct waiting read, write, flush;
+    struct guest guest;
+    uint64_t n_written = 0;
+
+    new_volume();
+    fill(2);
+    ok(begin(&guest, "n1", true), "a volume is open");
+    is_int(guest_write(&guest, bytes, 0, MIB(1)), 0, "a write");
+    is_int(runtime_drain(guest.runtime, 5000, NULL), 0, "... is in the bucket");
+    guest_close(&guest);
+    ok(begin(&guest, "n1", true), "opened again, with a cold cache");
+    mem3.down_ms = 20;
+    mem3.down = true;
+    ask(&read, &guest, VOLUME_READ, 0, MIB(1));
+    is_int(guest_write(&guest, bytes, MIB(1), 4096), 0, "without a store writes go on");
+    is_int(guest_read(&guest, got, MIB(1), 4096), 0, "... and can be read");
+    ask(&flush, &guest, VOLUME_FLUSH, 0, 0);
+    for (ask(&write, &guest, VOLUME_WRITE, MIB(2), MIB(1)); n_written < 8; n_written++) {
+        mem3_sleep(50, NULL);
+        if (!write.done)
+            continue;
+        end(&write);
+        ask(&write, &guest, VOLUME_WRITE, MIB(2), MIB(1));
+    }
+    ok(!read.done, "a read of what is not here waits");
+    ok(!flush.done, "so does a flush");
+    ok(!write.done, "and a write that the journal has no room for");
+    mem3.down = false;
+    is_int(end(&read), 0, "when the store is back the read is answered");
+    ok(memcmp(got, bytes, MIB(1)) == 0, "... with the right bytes");
+    is_int(end(&flush), 0, "... and the flush");
+    is_int(end(&write), 0, "... and the write");
+    mem3.down = true;
+    is_int(guest_write(&guest, bytes, 0, 4096), 0, "one more while it is away again");
+    is_int(runtime_drain(guest.runtime, 300, NULL), -1, "what is not there in time is said");
+    ask(&flush, &guest, VOLUME_FLUSH, 0, 0);
+    mem3_sleep(50, NULL);
+    guest.runtime = runtime_close(guest.runtime);
+    is_int(end(&flush), ECANCELED, "closed, who still waits is told");
+    mem3.down = false;
+    guest_close(&guest);
+}
+
+/* What another node would do when it has waited for long enough. */
+static void take_over(void) {
+    struct root root = {0};
+    const char *text = mem3_text(ROOT_KEY);
+    char *taken = NULL;
+
+    if (root_decode(&root, text, strlen(text), NULL) < 0)
+        bail_out("root");
+    root.owner.epoch++;
+    root.owner.nonce++;
+    strcpy(root.owner.node, "n2");
+    root.rev += 2;
+    root_add_epoch(&root, 1000);
+    root_encode(&root, &taken, NULL);
+    mem3_put(ROOT_KEY, taken);
+    free(taken);
+    root_clear(&root);
+}
+
+static void etag_of(char etag[S3PVE_ETAG_MAX]) {
+    struct s3pve_info info = {0};
+
+    s3pve_object_head(mem3_client(), ROOT_KEY, &info, NULL, NULL);
+    strcpy(etag, info.etag);
+}
+
+/* Nobody hears of the node for longer than its lease. */
+static void be_away(struct waiting *flush, struct guest *guest) {
+    mem3.down_ms = 20;
+    mem3.down = true;
+    is_int(guest_write(guest, bytes, 0, 8192), 0, "it writes while the store is away");
+    ask(flush, guest, VOLUME_FLUSH, 0, 0);
+    mem3_sleep(1000, NULL);
+    ok(!flush->done, "... and its flush waits");
+}
+
+/* D5 */
+static void test_lost(void) {
+    struct waiting flush;
+    struct guest guest;
+    char before[S3PVE_ETAG_MAX], after[S3PVE_ETAG_MAX];
+
+    new_volume();
+    ok(begin(&guest, "n1", true), "a node has a volume");
+    be_away(&flush, &guest);
+    mem3.down = false;
+    etag_of(before);
+    is_int(end(&flush), 0, "nobody took it: the flush is answered");
+    etag_of(after);
+    ok(strcmp(before, after) != 0, "... after the root was swapped, so that nobody will");
+    be_away(&flush, &guest);
+    take_over();
+    mem3.down = false;
+    is_int(end(&flush), EBUSY, "somebody took it: the flush fails");
+    is_int(guest_write(&guest, bytes, 0, 8192), EBUSY, "... and so does everything else");
+    guest_close(&guest);
+}
+
+int main(void) {
+    char command[300];
+
+    snprintf(dir, sizeof(dir), "%s/runtime.XXXXXX", getenv("TMPDIR") ?: "/tmp");
+    if (!mkdtemp(dir))
+        bail_out("%s", dir);
+    test_edges();
+    test_outage();
+    test_lost();
+    mem3_clear();
+    snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+    ok(system(command) == 0, "cleaned up");
+    return done_testing();
+}
