@@ -133,6 +133,7 @@ static void test_outage(void) {
     ok(memcmp(got, bytes, MIB(1)) == 0, "... with the right bytes");
     is_int(end(&flush), 0, "... and the flush");
     is_int(end(&write), 0, "... and the write");
+    is_int(runtime_drain(guest.runtime, 5000, NULL), 0, "... and then all of it is there");
     mem3.down = true;
     is_int(guest_write(&guest, bytes, 0, 4096), 0, "one more while it is away again");
     is_int(runtime_drain(guest.runtime, 300, NULL), -1, "what is not there in time is said");
