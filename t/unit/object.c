@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "core/engine_private.h"
 #include "core/object.h"
 #include "script.h"
 #include "tap.h"
@@ -227,6 +230,60 @@ static void a_condition_that_is_looked_at_finds_the_region_too(void) {
     script_clear(&s);
 }
 
+/* Each must be refused before it wants a lock.  Return: the number of those that were not. */
+static int use_in_child(struct s3pve_client *client) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_upload *upload = NULL;
+    struct s3pve_caps caps;
+    struct s3pve_info info;
+    char *text = NULL, got[8];
+    size_t len;
+    int n_others = 0;
+
+    alarm(10);
+#define REFUSED(call)                                                                              \
+    do {                                                                                           \
+        err = S3PVE_ERROR_INIT;                                                                    \
+        if ((call) >= 0 || err.code != S3PVE_E_INVALID || !strstr(err.message, "fork"))            \
+            n_others++;                                                                            \
+    } while (0)
+    REFUSED(s3pve_object_put(client, "a", "b", 1, NULL, NULL, NULL, &err));
+    REFUSED(s3pve_object_get(client, "a", 10, &text, &len, NULL, NULL, &err));
+    REFUSED(s3pve_object_pread(client, "a", NULL, got, 8, 0, &len, NULL, NULL, &err));
+    REFUSED(s3pve_object_get_fd(client, "a", 1, 0, 0, NULL, NULL, &err));
+    REFUSED(s3pve_object_head(client, "a", &info, NULL, &err));
+    REFUSED(s3pve_object_copy(client, "a", "b", NULL, NULL, NULL, &err));
+    REFUSED(s3pve_object_delete_many(client, (const char *[]){"a", "b"}, 2, NULL, &err));
+    REFUSED(s3pve_object_delete(client, "a", NULL, &err));
+    REFUSED(s3pve_object_presign(client, "a", 60, &text, &err));
+    REFUSED(s3pve_upload_open(client, "a", NULL, &upload, &err));
+    REFUSED(s3pve_bucket_check(client, NULL, &err));
+    REFUSED(s3pve_bucket_create(client, NULL, &err));
+    REFUSED(s3pve_probe(client, &caps, NULL, &err));
+#undef REFUSED
+    return n_others;
+}
+
+static void no_call_in_a_forked_child_waits_for_a_lock(void) {
+    struct script s = {0};
+    struct s3pve_client *client = script_client(&s, NULL);
+    int status = 0;
+    pid_t pid;
+
+    pthread_mutex_lock(&client->engine->lock); /* as another thread may hold them */
+    pthread_mutex_lock(&client->lock);
+    pid = fork();
+    if (pid == 0)
+        _exit(use_in_child(client));
+    pthread_mutex_unlock(&client->lock);
+    pthread_mutex_unlock(&client->engine->lock);
+    waitpid(pid, &status, 0);
+    ok(WIFEXITED(status), "no call in a child of fork() waits for a lock that nobody will give");
+    is_int(WEXITSTATUS(status), 0, "... and each is refused as one");
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
     a_condition_that_is_looked_at_finds_the_region_too();
     the_region_is_learned_though_a_head_cannot_say_it();
@@ -237,5 +294,6 @@ int main(void) {
     an_empty_key_never_names_the_bucket();
     encryption_and_class_come_from_the_settings();
     a_span_shares_its_time_but_leaves_some_to_look();
+    no_call_in_a_forked_child_waits_for_a_lock();
     return done_testing();
 }
