@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/client.h"
 #include "script.h"
@@ -73,7 +75,27 @@ static void a_guessed_region_is_asked_for(void) {
     script_clear(&s);
 }
 
+static void keys_that_end_soon_are_renewed_first(void) {
+    char path[] = "/tmp/s3pve-presign.XXXXXX";
+    struct script s = {0};
+    int fd = mkstemp(path);
+    struct s3pve_client *client =
+        script_client(&s, "credentials", "file", "credentials-file", path, NULL);
+    char *url = NULL;
+
+    dprintf(fd, "access-key = FRESH\nsecret-key = SK\n");
+    close(fd);
+    client->creds.expires_s = s.wall_s + 60;
+    is_int(s3pve_object_presign(client, "a", 3600, &url, NULL), 0, "a URL for an hour");
+    ok(url && strstr(url, "Credential=FRESH%2F"), "... is not signed with keys for a minute");
+    free(url);
+    unlink(path);
+    s3pve_client_close(client);
+    script_clear(&s);
+}
+
 int main(void) {
+    keys_that_end_soon_are_renewed_first();
     a_url_is_signed_for_the_corrected_clock();
     a_url_lives_a_second_to_a_week();
     a_guessed_region_is_asked_for();

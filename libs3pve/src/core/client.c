@@ -141,14 +141,14 @@ static void set_creds(struct s3pve_client *client, const struct creds *creds) {
 /* May they be fetched now?  Where that fails, not again for a while. */
 static bool claim_renewal(struct s3pve_client *client, bool expired) {
     int64_t now_s = client->transport.wall_s(client->transport.ctx);
+    int64_t now_ms = client->transport.now_ms(client->transport.ctx);
     LOCK_SCOPE(&client->lock);
-    bool soon;
+    int64_t end_s = client->creds.expires_s;
+    bool soon = end_s && now_s + client->skew_s + CREDS_EARLY_S >= end_s;
 
-    now_s += client->skew_s;
-    soon = client->creds.expires_s && now_s + CREDS_EARLY_S >= client->creds.expires_s;
-    if ((!soon && !expired) || now_s < client->creds_after_s)
+    if ((!soon && !expired) || now_ms < client->creds_after_ms)
         return false;
-    client->creds_after_s = now_s + CREDS_AGAIN_S;
+    client->creds_after_ms = now_ms + CREDS_AGAIN_S * 1000;
     return true;
 }
 

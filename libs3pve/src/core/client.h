@@ -34,10 +34,10 @@ struct s3pve_client {
 
     pthread_mutex_t lock; /* guards everything below */
     struct creds creds;
-    unsigned creds_serial; /* grows with each new ones */
-    int64_t creds_after_s; /* no further try to renew them before this time */
-    char region[64];       /* what we sign for; "" until known */
-    int64_t skew_s;        /* server's clock minus ours */
+    unsigned creds_serial;  /* grows with each new ones */
+    int64_t creds_after_ms; /* no further try to renew them before this, as clocks may jump */
+    char region[64];        /* what we sign for; "" until known */
+    int64_t skew_s;         /* server's clock minus ours */
     struct sigv4_key signing_key;
     struct s3pve_caps caps;
     bool bucket_seen; /* it exists, or did */

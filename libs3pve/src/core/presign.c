@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* presign.c - a URL that lets its holder GET one object for a while */
 #include <string.h>
-#include <unistd.h>
 
 #include "base/limits.h"
 #include "core/error.h"
@@ -9,17 +8,19 @@
 
 #define LIFETIME_MAX_S 604800 /* a week [S3] */
 
-/* Nobody can correct a URL later, as the engine does with a request: a region that was guessed, and
- * not used yet, is asked for. */
-static void learn_region(struct s3pve_client *client) {
-    const struct s3pve_call call = {.timeout_ms = CHECK_MS};
-    bool known = client->config.region_named || client->pid != getpid();
+static bool may_be_guessed(struct s3pve_client *client) {
+    LOCK_SCOPE(&client->lock);
 
-    if (!known) {
-        LOCK_SCOPE(&client->lock);
-        known = client->bucket_seen || client->creds.anonymous;
-    }
-    if (!known)
+    return !client->config.region_named && !client->bucket_seen && !client->creds.anonymous;
+}
+
+/* Nobody can correct a URL later, as the engine does with a request: keys that end soon are
+ * renewed, and a region that was guessed, and not used yet, is asked for. */
+static void prepare(struct s3pve_client *client) {
+    const struct s3pve_call call = {.timeout_ms = CHECK_MS};
+
+    client_renew_creds(client);
+    if (may_be_guessed(client))
         (void)s3pve_bucket_check(client, &call, NULL);
 }
 
@@ -79,7 +80,7 @@ _public_ int s3pve_object_presign(
             LIFETIME_MAX_S,
             lifetime_s
         );
-    learn_region(client);
+    prepare(client);
     if (buf_printf(&path, "%s/", client->config.base_path) < 0 ||
         sigv4_encode(&path, prefix, strlen(prefix), true) < 0 ||
         sigv4_encode(&path, key, strlen(key), true) < 0 ||
