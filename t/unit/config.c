@@ -58,6 +58,8 @@ static const struct {
     {"proxy", "http://me:hunter2@proxy.lan:3128", "http://proxy.lan:3128", NULL},
     {"proxy", "socks5://me:hunter2@proxy.lan", NULL, "only http://"},
     {"proxy", "http://me:hunter2@proxy.lan/x", NULL, "proxy: must look like"},
+    {"proxy", "http://me:hunt/r2@proxy.lan", NULL, "'/' is %2F"},
+    {"proxy", "http://me:hunt%2Fr2@proxy.lan", "http://proxy.lan:80", NULL},
     {"connections", "64", "64", NULL},
     {"connections", "0", NULL, "from 1 to 64"},
     {"connections", "65", NULL, "from 1 to 64"},

@@ -194,6 +194,10 @@ static int accept_proxy(
         return config_refuse(err, spec->name, NULL, "only http:// proxies are supported");
     if (rest[strcspn(rest, " \t")])
         return config_refuse(err, spec->name, NULL, "has a space in it");
+    if (at && rest + strcspn(rest, "/?#") < at)
+        return config_refuse(
+            err, spec->name, NULL, "in its password '/' is %%2F, '?' is %%3F and '#' is %%23"
+        );
     if (buf_printf(&url, "http://%s", host) < 0)
         return error_set(err, S3PVE_E_NOMEM, "out of memory");
     if (config_endpoint_parse(buf_text(&url), &endpoint, NULL) < 0)

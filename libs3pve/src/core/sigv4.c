@@ -5,7 +5,6 @@
  * Query parameters and headers go through the same table: rewritten into their canonical form, then
  * sorted.  Its texts live in one buffer, so a row holds offsets, not pointers.
  */
-#include <assert.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
