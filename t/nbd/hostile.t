@@ -3,6 +3,14 @@
 use v5.36;
 
 use FindBin qw($RealBin);
+
+BEGIN { # a crowd of clients takes more descriptors than a login has
+    if (!$ENV{S3PVE_TEST_RAISED}) {
+        local $ENV{S3PVE_TEST_RAISED} = 1;
+        exec('sh', '-c', 'ulimit -Sn 4096; exec "$@"', 'sh', $^X, $0, @ARGV);
+    }
+}
+
 use IO::Socket::UNIX;
 use Socket qw(SOCK_STREAM MSG_DONTWAIT MSG_NOSIGNAL);
 use Test::More;
@@ -16,11 +24,11 @@ my $SIZE = 256 << 20;
 my $CONNECTIONS = 1024; # NBD_CONNECTIONS
 my $FLAGS = pack('N', 3);
 my $memory = S3PVE::Test::Memory->new(size => $SIZE, threads => 2);
-my $descriptors = $memory->descriptors();
+my $descriptors = $memory->n_descriptors();
 my $began = time();
 
-my sub client () {
-    return IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $memory->{socket});
+my sub client ($of = $memory) {
+    return IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $of->{socket});
 }
 
 my sub option ($option, $data, $len = length($data)) {
@@ -145,7 +153,7 @@ works('after 3000 connections');
     cmp_ok($refused, '>=', 100, 'there is a most of connections');
 }
 ok(
-    wait_until(5, sub { $memory->descriptors() <= $descriptors + @silent }),
+    wait_until(5, sub { $memory->n_descriptors() <= $descriptors + @silent }),
     'no descriptor is lost'
 );
 works('after the crowd');
@@ -181,12 +189,24 @@ works('after the crowd');
     like(drain($client), qr/\b\d+ +\z/, '... as long as they are there');
 }
 
+{
+    my $few = S3PVE::Test::Memory->new(descriptors => 30);
+    my @crowd = map { client($few) } 1 .. 60;
+    is(drain($crowd[59], 0.5), undef, 'without descriptors the last ones have to wait');
+    close($_) for @crowd[0 .. 49];
+    print { $crowd[59] } $FLAGS, go('disk'), request(2, 0, 0);
+    ok(defined(drain($crowd[59])), '... for others to leave');
+    my ($user, $system) = (split(' ', slurp("/proc/$few->{pid}/stat")))[13, 14];
+    cmp_ok($user + $system, '<', 20, '... and it is not busy meanwhile');
+    is($few->stop(), 0, '... and ends well');
+}
+
 my $left = 12 - (time() - $began);
 sleep($left) if $left > 0;
 is(scalar(grep { defined(drain($_, 0.1)) } @silent), 20, 'who says nothing is hung up on');
 @silent = ();
 works('in the end');
-ok(wait_until(5, sub { $memory->descriptors() == $descriptors }), 'nothing is left of all that');
+ok(wait_until(5, sub { $memory->n_descriptors() == $descriptors }), 'nothing is left of all that');
 is($memory->stop(), 0, 'it ends well');
 
 done_testing();

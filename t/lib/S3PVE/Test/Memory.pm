@@ -3,6 +3,7 @@ package S3PVE::Test::Memory;
 # Disks in memory behind the NBD server, for a test: t/nbd/memory, started, asked, killed.
 #
 #   my $memory = S3PVE::Test::Memory->new(size => 64 << 20, threads => 4, file => 1);
+#   S3PVE::Test::Memory->new(descriptors => 30);    as many as it may have
 #   $memory->uri('disk'); $memory->ask('resize disk 134217728'); $memory->crash(); $memory->start();
 #
 # There are "disk" and "frozen", which is read-only.  With a file what is on them survives a crash.
@@ -28,8 +29,11 @@ sub start ($self) {
     push(@options, '-f', "$self->{scratch}/disks") if $self->{file};
     my @cmd = (build() . '/t/nbd/memory', @options, $self->{socket}, 'disk', 'frozen=ro');
     my ($out, $in);
-    $self->{pid} =
-        open2($out, $in, 'sh', '-c', 'exec 2>>"$0"; exec "$@"', $self->{log}, @cmd);
+    my $most = $self->{descriptors} // 4096;
+    $self->{pid} = open2(
+        $out, $in, 'sh', '-c', 'exec 2>>"$0" && ulimit -Sn "$1" && shift && exec "$@"',
+        $self->{log}, $most, @cmd,
+    );
     $self->@{qw(in out)} = ($in, $out);
     my $ready = readline($out) // '';
     die "memory: $ready" . slurp($self->{log}) if $ready ne "ready\n";
@@ -75,7 +79,7 @@ sub stop ($self) {
     return status_of($self);
 }
 
-sub descriptors ($self) {
+sub n_descriptors ($self) {
     return scalar(my @fds = glob("/proc/$self->{pid}/fd/*"));
 }
 
