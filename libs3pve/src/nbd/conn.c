@@ -413,19 +413,16 @@ bool conn_hung_up(struct conn *conn) {
 
 struct conn *conn_new(struct nbd_server *server, int fd) {
     struct conn *conn = calloc(1, sizeof(*conn));
-    uint8_t *input = malloc(NBD_INPUT);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
-    if (!conn || !input || handshake_init(&conn->handshake, &server->exports) < 0 ||
+    if (!conn || !(conn->input = malloc(NBD_INPUT)) ||
+        handshake_init(&conn->handshake, &server->exports) < 0 ||
         epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-        free(conn);
-        free(input);
         close(fd);
-        return NULL;
+        return conn_free(conn);
     }
     conn->server = server;
     conn->fd = fd;
     conn->armed = event.events;
-    conn->input = input;
     conn->out_last = &conn->out;
     conn->in_due_ms = server->now_ms + NBD_HANDSHAKE_MS;
     conn_push(conn);
@@ -433,6 +430,8 @@ struct conn *conn_new(struct nbd_server *server, int fd) {
 }
 
 struct conn *conn_free(struct conn *conn) {
+    if (!conn)
+        return NULL;
     handshake_clear(&conn->handshake);
     free(conn->input);
     free(conn);
