@@ -6,6 +6,8 @@
 #include "guest.h"
 #include "volume/store.h"
 
+#define SECTOR 512u
+
 struct asked {
     struct runtime_request r;
     pthread_mutex_t lock;
@@ -102,4 +104,51 @@ bool guest_open(struct guest *guest, bool bucket, struct s3pve_error *err) {
 void guest_close(struct guest *guest) {
     guest->runtime = runtime_close(guest->runtime);
     guest->volumes = volumes_close(guest->volumes);
+}
+
+/* -------------------------------------------------------------------- model */
+
+void model_init(struct model *model, uint64_t size) {
+    *model = (struct model){.bytes = calloc(1, size), .got = malloc(size), .size = size, .seed = 1};
+}
+
+void model_clear(struct model *model) {
+    free(model->bytes);
+    free(model->got);
+}
+
+static uint32_t chance(struct model *model, uint32_t n) {
+    return (uint32_t)rand_r(&model->seed) % n;
+}
+
+int model_change(struct model *model, struct guest *guest) {
+    uint64_t len = (1 + chance(model, chance(model, 10) ? 64 : 2048)) * (uint64_t)SECTOR;
+    uint64_t offset = chance(model, (uint32_t)((model->size - len) / SECTOR + 1)) * SECTOR;
+
+    if (chance(model, 3)) {
+        offset = offset / BLOCK * BLOCK;
+        len = (len + BLOCK - 1) / BLOCK * BLOCK;
+        if (offset + len > model->size)
+            offset = model->size - len;
+    }
+    if (chance(model, 8) == 0) {
+        memset(model->bytes + offset, 0, len);
+        return guest_zero(guest, offset, len);
+    }
+    for (uint64_t i = 0; i < len; i += 4)
+        *(uint32_t *)(model->bytes + offset + i) = (uint32_t)rand_r(&model->seed);
+    return guest_write(guest, model->bytes + offset, offset, len);
+}
+
+bool model_is(struct model *model, struct guest *guest) {
+    memset(model->got, 0xee, model->size);
+    for (uint64_t at = 0; at < model->size; at += MIB(1))
+        if (guest_read(guest, model->got + at, at, MIB(1)) != 0)
+            return false;
+    for (uint64_t at = 0; at < model->size; at += BLOCK)
+        if (memcmp(model->got + at, model->bytes + at, BLOCK) != 0) {
+            printf("# block %llu differs\n", (unsigned long long)(at / BLOCK));
+            return false;
+        }
+    return true;
 }

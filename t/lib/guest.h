@@ -37,4 +37,17 @@ int guest_ask(
 #define guest_zero(guest, offset, len) guest_ask(guest, VOLUME_ZERO, NULL, offset, len)
 #define guest_flush(guest) guest_ask(guest, VOLUME_FLUSH, NULL, 0, 0)
 
+/* What a disk should be. */
+struct model {
+    uint8_t *bytes, *got;
+    uint64_t size;
+    unsigned seed;
+};
+
+void model_init(struct model *model, uint64_t size); /* zeroes */
+void model_clear(struct model *model);
+/* Write or zero some of both: anywhere, any length, often whole blocks.  0, or the errno. */
+int model_change(struct model *model, struct guest *guest);
+bool model_is(struct model *model, struct guest *guest);
+
 #endif

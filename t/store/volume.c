@@ -10,15 +10,9 @@
 #include "tap.h"
 
 #define SIZE MIB(48)
-#define SECTOR 512u
 
 static char dir[128];
-static uint8_t *model, *got;
-static unsigned seed = 1;
-
-static uint32_t chance(uint32_t n) {
-    return (uint32_t)rand_r(&seed) % n;
-}
+static struct model model;
 
 static struct s3pve_client *threaded_client(void) {
     struct s3pve_client *client = live_client("pve");
@@ -28,44 +22,11 @@ static struct s3pve_client *threaded_client(void) {
     return client;
 }
 
-static bool same(struct guest *guest) {
-    memset(got, 0xee, SIZE);
-    for (uint64_t at = 0; at < SIZE; at += MIB(1))
-        if (guest_read(guest, got + at, at, MIB(1)) != 0)
-            return false;
-    for (uint64_t at = 0; at < SIZE; at += BLOCK)
-        if (memcmp(got + at, model + at, BLOCK) != 0) {
-            printf("# block %llu differs\n", (unsigned long long)(at / BLOCK));
-            return false;
-        }
-    return true;
-}
-
-/* Something of sectors, anywhere, of any length; often of whole blocks. */
-static int change(struct guest *guest) {
-    uint64_t len = (1 + chance(chance(10) ? 64 : 2048)) * (uint64_t)SECTOR;
-    uint64_t offset = chance((SIZE - len) / SECTOR + 1) * (uint64_t)SECTOR;
-
-    if (chance(3)) {
-        offset = offset / BLOCK * BLOCK;
-        len = (len + BLOCK - 1) / BLOCK * BLOCK;
-        if (offset + len > SIZE)
-            offset = SIZE - len;
-    }
-    if (chance(8) == 0) {
-        memset(model + offset, 0, len);
-        return guest_zero(guest, offset, len);
-    }
-    for (uint64_t i = 0; i < len; i += 4)
-        *(uint32_t *)(model + offset + i) = (uint32_t)rand_r(&seed);
-    return guest_write(guest, model + offset, offset, len);
-}
-
 static int change_many(struct guest *guest, unsigned n) {
     int errnum = 0;
 
     for (unsigned i = 0; i < n && !errnum; i++)
-        errnum = change(guest);
+        errnum = model_change(&model, guest);
     return errnum;
 }
 
@@ -85,28 +46,28 @@ static void random_work(bool bucket) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct guest guest;
 
-    memset(model, 0, SIZE);
+    memset(model.bytes, 0, SIZE);
     ok(guest_create(client, SIZE, 256), "a volume of 48 MiB is made, %s", bucket ? "bucket" : "node"
     );
     ok(guest_volumes(&guest, client, dir, "n1", MIB(32), 1), "a node");
     ok(guest_open(&guest, bucket, &err), "opens it %s", err.message);
-    ok(same(&guest), "it is all zeroes");
+    ok(model_is(&model, &guest), "it is all zeroes");
     is_int(change_many(&guest, 600), 0, "writes of all kinds are answered");
-    ok(same(&guest), "... and what is read is what was written");
+    ok(model_is(&model, &guest), "... and what is read is what was written");
     is_int(guest_flush(&guest), 0, "a flush is answered");
     ok(!bucket || is_clean(&guest), "... when the bucket has everything, if that is what it means");
     is_int(change_many(&guest, 300), 0, "more writes");
     is_int(
         runtime_drain(guest.runtime, 30000, &err), 0, "all of it into the bucket %s", err.message
     );
-    ok(same(&guest), "... where it is as it was written");
+    ok(model_is(&model, &guest), "... where it is as it was written");
     is_int(change_many(&guest, 300), 0, "writes of which the bucket does not have the last");
     guest_close(&guest);
 
     ok(guest_volumes(&guest, client, dir, "n1", MIB(32), 1), "closed, and on the same node");
     ok(guest_open(&guest, bucket, &err), "... opened again %s", err.message);
-    ok(same(&guest), "... everything is there");
-    is_int(guest_write(&guest, model, SIZE - 512, 1024), 22, "nothing goes beyond the end");
+    ok(model_is(&model, &guest), "... everything is there");
+    is_int(guest_write(&guest, model.bytes, SIZE - 512, 1024), 22, "nothing goes beyond the end");
     guest_close(&guest);
     s3pve_client_close(client);
 }
@@ -140,13 +101,11 @@ int main(void) {
     snprintf(dir, sizeof(dir), "%s/volume.XXXXXX", getenv("TMPDIR") ?: "/tmp");
     if (!mkdtemp(dir))
         bail_out("%s", dir);
-    model = malloc(SIZE);
-    got = malloc(SIZE);
+    model_init(&model, SIZE);
     random_work(false);
     random_work(true);
     one_owner();
-    free(model);
-    free(got);
+    model_clear(&model);
     snprintf(command, sizeof(command), "rm -rf '%s'", dir);
     ok(system(command) == 0, "cleaned up");
     return done_testing();
