@@ -52,4 +52,28 @@ cmp_ok(writes_of_start(1), '>', 0, "another bucket's is not ours");
 spew($file, substr($text, 0, length($text) / 2));
 cmp_ok(writes_of_start(1), '>', 0, 'half of it is nothing');
 
+# --- what the file says is acted upon: here, that there is only the old way of listing
+
+my $old_way = $text =~ s/"list-v2": ?"\w+"/"list-v2":"no"/r;
+isnt($old_way, $text, '(a file that says otherwise than the server does)');
+
+# The requests that list a directory nobody has looked at, once @file has what $like matches.
+my sub lists_with ($content, $like) {
+    spew($file, $content);
+    ok($daemon->start(), 'the daemon starts') or diag($daemon->output());
+    ok($daemon->settle(), '... and is online');
+    ok(wait_until(20, sub { slurp($file) =~ $like && !-e "$file.new" }), '... and knows');
+    sleep(0.5); # what is written down is in force a moment before or after
+    $fake->forget();
+    run_ok('ls', "$daemon->{mnt}/import");
+    my @ops = map { $_->{op} } grep { $_->{query} =~ m/prefix=import%2F/ } $fake->log();
+    is($daemon->stop(), 0, '... and ends');
+    return "@ops";
+}
+is(lists_with($old_way, qr/"no"/), 'ListObjects', 'it lists in the way that is written down');
+is(
+    lists_with($old_way =~ s/\Q$probed\E/time() - $WEEK - 3600/er, qr/list-v2": ?"yes"/),
+    'ListObjectsV2', '... and once it has found out better, in that'
+);
+
 done_testing();
