@@ -158,6 +158,11 @@ dropped(
 dropped('a writer that crashed', 'perl', "$open syswrite(F, 'one'); kill(SEGV => \$\$); sleep(9)");
 dropped('killed before it wrote anything', 'perl', "$open kill(KILL => \$\$); sleep(9)");
 dropped(
+    'a writer killed whose child has a copy and ends later', 'perl',
+    "$open syswrite(F, 'one'); my \$pid = fork() // die; if (!\$pid) { sleep(2); _exit(0) }"
+        . 'kill(KILL => $$); sleep(9)'
+);
+dropped(
     'a child killed in the middle of what its parent began', 'perl',
     "$open syswrite(F, 'one'); my \$pid = fork() // die; _exit(0) if \$pid; sleep(1);"
         . "syswrite(F, 'two'); kill(KILL => \$\$); sleep(9)"

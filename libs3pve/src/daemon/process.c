@@ -201,9 +201,12 @@ static enum closing_kind judge(const struct closing *file, pid_t tid) {
             process_can_write(users[i], file->dev, file->ino))
             return CLOSING_EARLY;
     }
+    bool is_killed = process_died_of_signal(tid);
+    if (is_killed && self == file->writer) /* what it wrote is not whole, whoever else has it */
+        return CLOSING_KILLED;
     if ((!file->writer || is_ending(tid)) && child_can_write(users, 3, file))
         return CLOSING_EARLY;
-    return process_died_of_signal(tid) ? CLOSING_KILLED : CLOSING_LAST;
+    return is_killed ? CLOSING_KILLED : CLOSING_LAST;
 }
 
 /* One judgement; freed by the one of the two who is through with it last. */
