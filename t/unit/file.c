@@ -62,6 +62,43 @@ static void one_inode_one_version(void) {
     ok(mount3_is_clean(), "nothing is left over");
 }
 
+/* The listing that named it may be some seconds old. */
+static void replaced_since(void) {
+    struct s3pve_file *reader;
+    uint64_t ino;
+
+    mem3_put("snippets/s", "old");
+    s3pve_files_expire(fs);
+    ino = mount_ino("snippets/s");
+    mem3_put("snippets/s", "longer");
+    is_int(
+        s3pve_file_open(fs, ino, O_RDONLY, &reader, NULL),
+        -ESTALE,
+        "a file of another size than was listed is another inode's"
+    );
+    is_str(mount_read("snippets/s"), "longer", "... and is read at once");
+    mem3.n_head = 0;
+    is_str(mount_read("snippets/s"), "longer", "read again");
+    is_int(mem3.n_head, 0, "... nothing is asked for that");
+
+    mem3_put("snippets/t", "one");
+    s3pve_files_expire(fs);
+    mount_ino("snippets/t");
+    mem3_put("snippets/t", "two");
+    is_str(mount_read("snippets/t"), "two", "one of the same size is read as well");
+    mount_write("snippets/u", "own");
+    mem3.n_head = 0;
+    is_str(mount_read("snippets/u"), "own", "what we wrote ourselves is read");
+    is_int(mem3.n_head, 0, "... without asking");
+
+    mem3_put("snippets/v", "text");
+    s3pve_files_expire(fs);
+    mount_ino("snippets/v");
+    mem3.fail = "head";
+    is_str(mount_read("snippets/v"), "text", "who cannot ask reads what was listed");
+    mem3.fail = NULL;
+}
+
 static atomic_uint n_entries;
 
 static void on_entry(void *ctx, uint64_t parent, const char *name) {
@@ -104,6 +141,7 @@ int main(void) {
     mount3_begin();
     open_so_many();
     one_inode_one_version();
+    replaced_since();
     dropped();
     return mount3_end();
 }

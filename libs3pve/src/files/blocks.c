@@ -249,6 +249,20 @@ static char *id_of(const struct version *version) {
     return len < 0 ? NULL : id;
 }
 
+bool blocks_knows(struct blocks *blocks, const struct version *version, uint64_t no) {
+    _free_ char *id = id_of(version);
+    const struct block *block;
+    bool in_memory;
+
+    if (!id)
+        return false;
+    pthread_mutex_lock(&blocks->lock);
+    block = find(blocks, id, no);
+    in_memory = block && block->state == BLOCK_READY;
+    pthread_mutex_unlock(&blocks->lock);
+    return in_memory || blocks_has(blocks, version, no);
+}
+
 ssize_t blocks_read(
     struct blocks *blocks, const struct version *version, void *buf, size_t len, uint64_t offset
 ) {

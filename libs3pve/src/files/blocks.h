@@ -28,6 +28,8 @@ ssize_t blocks_read(
 /* One whole block, if it is on this node: nothing is fetched. */
 bool blocks_peek(struct blocks *blocks, const struct version *version, uint64_t no, void *buf);
 bool blocks_has(struct blocks *blocks, const struct version *version, uint64_t no);
+/* The same, be it in memory. */
+bool blocks_knows(struct blocks *blocks, const struct version *version, uint64_t no);
 /* One whole block that came another way, for later. */
 void blocks_keep(
     struct blocks *blocks, const struct version *version, uint64_t no, const void *data

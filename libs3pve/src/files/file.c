@@ -176,12 +176,23 @@ static bool is_in_doubt(const struct node *node) {
     return !*node->etag || (node->list_etag && !node->list_etag_is_ours);
 }
 
+/* With `lock` held, @node pinned: what the kernel has the inode of is not what is there now. */
+static int another_inode(
+    struct s3pve_files *files, struct node *node, const struct s3pve_info *info
+) {
+    struct node *fresh = tree_replace(&files->tree, node);
+
+    if (!fresh)
+        return -ENOMEM;
+    fresh->is_ours = false;
+    tree_set_object(fresh, info->size, info->mtime, info->etag);
+    return -ESTALE; /* the kernel looks the name up again */
+}
+
 /* With `lock` held, @node pinned.  Return: 0, or -ESTALE when the name is another inode's now. */
 static int settle_etag(
     struct s3pve_files *files, struct node *node, const struct s3pve_info *info
 ) {
-    struct node *fresh;
-
     if (strcmp(node->etag, info->etag) == 0) {
         node->list_etag_is_ours = true;
         return 0;
@@ -190,15 +201,11 @@ static int settle_etag(
         tree_set_object(node, info->size, info->mtime, info->etag);
         return 0;
     }
-    fresh = tree_replace(&files->tree, node);
-    if (!fresh)
-        return -ENOMEM;
-    fresh->is_ours = false;
-    tree_set_object(fresh, info->size, info->mtime, info->etag);
-    return -ESTALE; /* the kernel looks the name up again */
+    return another_inode(files, node, info);
 }
 
-/* Know for certain which version is opened; mostly that is known already. */
+/* Know for certain which version is opened; mostly that is known already.  Return: 1 when the store
+ * was asked, 0, or -errno. */
 static int learn_etag(struct s3pve_files *files, uint64_t ino) {
     _cleanup_(object_clear) struct object object = {0};
     struct s3pve_call call = files_read_call(files, 0);
@@ -224,7 +231,56 @@ static int learn_etag(struct s3pve_files *files, uint64_t ino) {
     if (rc == 0)
         rc = settle_etag(files, node, &info);
     tree_unpin(&files->tree, node);
-    return rc == -ENOENT ? 0 : rc; /* unlinked meanwhile: opening goes on as ever */
+    if (rc == -ENOENT)
+        return 0; /* unlinked meanwhile: opening goes on as ever */
+    return rc < 0 ? rc : 1;
+}
+
+/* With `lock` held: others' file that nobody has read here yet.  The listing that named it may be 5
+ * s old, and no reader can be told of another size. */
+static bool is_unseen(const struct s3pve_files *files, const struct node *node) {
+    return files->online && !node->is_dir && node->is_published && node->parent && node->size &&
+           !node->is_local && !node->is_ours && !node->stream &&
+           node->cached_version != node->version;
+}
+
+/* Has it still the size that was listed?  Who cannot know goes on.  Return: 0, or -ESTALE. */
+static int look_again(struct s3pve_files *files, struct node *node) {
+    _cleanup_(object_clear) struct object object = {0};
+    struct s3pve_call call = files_call(files, LISTING_WAIT_MS);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct s3pve_info info = {0};
+    struct version version;
+
+    if (object_of(files, node, &object) < 0)
+        return 0;
+    version = (struct version){object.key, object.etag, object.size};
+    if (blocks_knows(files->blocks, &version, 0) ||
+        s3pve_object_head(files->client, object.key, &info, &call, &err) < 0 ||
+        info.size == object.size)
+        return 0;
+    LOCK_SCOPE(&files->lock);
+    if (!node->parent || node->stream || node->version != object.version)
+        return 0;
+    return another_inode(files, node, &info);
+}
+
+static int look_if_unseen(struct s3pve_files *files, uint64_t ino) {
+    struct node *node;
+    int rc;
+
+    pthread_mutex_lock(&files->lock);
+    node = files_node(files, ino);
+    if (!node || !is_unseen(files, node)) {
+        pthread_mutex_unlock(&files->lock);
+        return 0;
+    }
+    tree_pin(node);
+    pthread_mutex_unlock(&files->lock);
+    rc = look_again(files, node);
+    LOCK_SCOPE(&files->lock);
+    tree_unpin(&files->tree, node);
+    return rc;
 }
 
 _public_ int s3pve_file_open(
@@ -239,6 +295,8 @@ _public_ int s3pve_file_open(
     bool keep_cache = false;
     int rc = learn_etag(files, ino);
 
+    if (rc == 0 && !is_writer(flags))
+        rc = look_if_unseen(files, ino);
     if (rc < 0)
         return rc;
     pthread_mutex_lock(&files->lock);
