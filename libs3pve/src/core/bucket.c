@@ -125,7 +125,7 @@ _public_ int s3pve_bucket_create(
     char name[sizeof(client->region)];
     const char *region;
 
-    if (client->pid != getpid()) /* a lock may be held for ever, see engine.c */
+    if (client->pid != getpid()) /* a lock may be held for ever, see engine_calls.c */
         return error_set(err, S3PVE_E_INVALID, "CreateBucket: used after fork()");
     {
         LOCK_SCOPE(&client->lock);

@@ -42,7 +42,7 @@ static enum s3pve_support *field(struct s3pve_caps *caps, size_t i) {
 
 _public_ void s3pve_client_use_caps(struct s3pve_client *client, const struct s3pve_caps *caps) {
     client->list_v1 = caps->list_v2 == S3PVE_NO || caps->list_v2 == S3PVE_IGNORED;
-    if (client->pid != getpid()) /* a lock may be held for ever, see engine.c */
+    if (client->pid != getpid()) /* a lock may be held for ever, see engine_calls.c */
         return;
     LOCK_SCOPE(&client->lock);
     client->caps = *caps;

@@ -210,7 +210,7 @@ _public_ int s3pve_client_reconfigure(
     _cleanup_(config_clear) struct config fresh = {0};
     struct creds creds = {0};
 
-    if (client->pid != getpid()) /* a lock may be held for ever, see engine.c */
+    if (client->pid != getpid()) /* a lock may be held for ever, see engine_calls.c */
         return error_set(err, S3PVE_E_INVALID, "reconfigure: used after fork()");
     LOCK_SCOPE(&client->renewing);
     if (config_resolve(config, &fresh, err) < 0 || check_same(&client->config, &fresh, err) < 0 ||
@@ -228,7 +228,7 @@ _public_ void s3pve_client_counters(
 ) {
     unsigned in_flight;
 
-    if (client->pid != getpid()) { /* a lock may be held for ever, see engine.c */
+    if (client->pid != getpid()) { /* a lock may be held for ever, see engine_calls.c */
         *ret_counters = client->counters;
         return;
     }

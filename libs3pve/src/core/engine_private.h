@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-/* engine_private.h - what engine.c (queue and drive) and settle.c (judge and repeat) share */
+/* engine_private.h - what engine*.c (queue and drive) and settle.c (judge and repeat) share */
 #ifndef CORE_ENGINE_PRIVATE_H
 #define CORE_ENGINE_PRIVATE_H
 
@@ -78,6 +78,12 @@ struct request *engine_next(const struct engine *engine);
 /* --- engine.c */
 
 bool engine_cancelled(const struct request *rq);
+
+/* One step, called with the lock by the one who drives; the lock is dropped while polling. */
+void engine_step(struct engine *engine, int64_t until_ms);
+
+/* With the lock: who sleeps in a step shall look at what has changed. */
+void engine_wake(struct engine *engine);
 
 /* With the lock: into the queue after a while, or back to the caller; @rq is in no list. */
 void engine_wait_then_queue(struct engine *engine, struct request *rq, unsigned wait_ms);

@@ -11,7 +11,7 @@
 int object_check_key(const struct s3pve_client *client, const char *key, struct s3pve_error *err) {
     size_t len = strlen(client->config.prefix);
 
-    if (client->pid != getpid()) /* before somebody wants a lock, see engine.c */
+    if (client->pid != getpid()) /* before somebody wants a lock, see engine_calls.c */
         return error_set(err, S3PVE_E_INVALID, "used after fork()");
     if (!key || !*key)
         return error_set(err, S3PVE_E_INVALID, "key: empty");
