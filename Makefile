@@ -77,7 +77,9 @@ $(B)/libtest.a: $(TESTLIB)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(UNIT): %.t: %.o $(B)/libtest.a $(B)/libs3pve.a
-	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
+	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(filter %.o,$^) $(filter %.a,$^) $(call libs_of,$(PKGS))
+$(B)/t/fuzz/daemon_config.t: $(B)/libs3pve/src/daemon/config.o $(B)/libs3pve/src/daemon/fail.o
+$(B)/t/fuzz/control.t: $(B)/libs3pve/src/daemon/control_cmd.o
 
 $(B)/t/sim/sim: $(SIM) $(B)/libs3pve.a
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))

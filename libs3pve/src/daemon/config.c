@@ -204,7 +204,7 @@ static int check(const struct config *config, const char *name, struct s3pve_err
     return s3pve_config_check(config->client, err);
 }
 
-static int parse(
+static int take_all(
     json_t *root, const char *storage_name, struct config *config, struct s3pve_error *err
 ) {
     const char *name;
@@ -218,6 +218,27 @@ static int parse(
     return check(config, storage_name, err);
 }
 
+int config_parse(
+    const char *text,
+    size_t len,
+    const char *storage_name,
+    struct config **ret_config,
+    struct s3pve_error *err
+) {
+    json_error_t where;
+    _cleanup_(json_decrefp) json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &where);
+    if (!root)
+        return fail(err, S3PVE_E_INVALID, "line %d: %s", where.line, where.text);
+
+    _cleanup_(config_freep) struct config *config = calloc(1, sizeof(*config));
+    if (!config || !(config->client = s3pve_config_new()))
+        return fail(err, S3PVE_E_NOMEM, "out of memory");
+    if (take_all(root, storage_name, config, err) < 0)
+        return -1;
+    *ret_config = steal_ptr(&config);
+    return 0;
+}
+
 int config_load(
     const char *path, const char *storage_name, struct config **ret_config, struct s3pve_error *err
 ) {
@@ -226,18 +247,8 @@ int config_load(
     if (read_trusted(path, &text, &len, err) < 0)
         return -1;
 
-    json_error_t where;
-    _cleanup_(json_decrefp) json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &where);
-    if (!root)
-        return fail(err, S3PVE_E_INVALID, "%s: line %d: %s", path, where.line, where.text);
-
-    _cleanup_(config_freep) struct config *config = calloc(1, sizeof(*config));
-    if (!config || !(config->client = s3pve_config_new()))
-        return fail(err, S3PVE_E_NOMEM, "out of memory");
-
     struct s3pve_error why = S3PVE_ERROR_INIT;
-    if (parse(root, storage_name, config, &why) < 0)
+    if (config_parse(text, len, storage_name, ret_config, &why) < 0)
         return fail(err, why.code, "%s: %s", path, why.message);
-    *ret_config = steal_ptr(&config);
     return 0;
 }

@@ -30,6 +30,15 @@ bool config_is_name(const char *text);
 int config_load(
     const char *path, const char *name, struct config **ret_config, struct s3pve_error *err
 );
+
+/** config_parse() - the same of the file's text.  Return: 0, or -1 (INVALID, NOMEM) */
+int config_parse(
+    const char *text,
+    size_t len,
+    const char *name,
+    struct config **ret_config,
+    struct s3pve_error *err
+);
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free)
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 int fail(struct s3pve_error *err, enum s3pve_code code, const char *fmt, ...) {
     if (!err)
         return -1;
@@ -15,6 +17,7 @@ int fail(struct s3pve_error *err, enum s3pve_code code, const char *fmt, ...) {
     *err = (struct s3pve_error){.code = code, .errnum = EINVAL};
     vsnprintf(err->message, sizeof(err->message), fmt, args);
     va_end(args);
+    utf8_make_printable(err->message); /* it may repeat what a file or a caller said */
     return -1;
 }
 
