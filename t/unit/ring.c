@@ -10,14 +10,16 @@ static void test_end(void) {
     uint64_t pad;
 
     is_int((long long)ring_take(&ring, 60), 0, "the first record");
-    ok(ring_has_room(&ring, 40, &pad), "just to the end");
+    ok(ring_has_room(&ring, 39, &pad), "nearly to the end");
     is_int((long long)pad, 0, "without padding");
+    ok(!ring_has_room(&ring, 40, &pad), "never so that head and tail meet");
     ok(!ring_has_room(&ring, 41, &pad), "a record that would not fit waits");
     is_int((long long)pad, 40, "though it would go round");
     ring_release(&ring, 60);
     ok(!ring_has_room(&ring, 41, &pad), "also when the first is released");
     ring_keep(&ring, 60);
     ok(ring_has_room(&ring, 41, &pad), "until the disk says so");
+    ok(ring_has_room(&ring, 40, &pad) && pad == 0, "or just to the end of the lap");
     is_int((long long)ring_take(&ring, 41), LEN, "it begins with the next lap");
     is_int((long long)ring_place(&ring, LEN), 0, "which is the start");
     is_int((long long)ring_used(&ring), 81, "the padding counts as used");

@@ -5,14 +5,14 @@
 
 static void check(const struct ring *ring) {
     assert(ring->kept <= ring->tail && ring->tail <= ring->head);
-    assert(ring->head - ring->kept <= ring->len); /* (I5) */
+    assert(ring->head - ring->kept < ring->len); /* (I5) */
 }
 
 bool ring_has_room(const struct ring *ring, uint64_t n, uint64_t *ret_pad) {
     uint64_t to_end = ring->len - ring_place(ring, ring->head);
 
     *ret_pad = to_end < n ? to_end : 0;
-    return ring->head + *ret_pad + n - ring->kept <= ring->len;
+    return ring->head + *ret_pad + n - ring->kept < ring->len;
 }
 
 uint64_t ring_take(struct ring *ring, uint64_t n) {

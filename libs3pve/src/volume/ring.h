@@ -5,10 +5,11 @@
  * Positions count on for ever; the place of one in the ring is what is left of it modulo the ring's
  * length.  A record is never broken at the ring's end: a pad record fills what is too short for it.
  *
- *     kept <= tail <= head <= kept + len
+ *     kept <= tail <= head < kept + len
  *
  * From `tail` on things are still needed.  From `kept` on the superblock on the disk says they are,
- * and replay will begin there: only what is before it may be overwritten (I5).
+ * and replay will begin there: only what is before it may be overwritten (I5).  Replay wipes the
+ * block at the head, so the ring is never quite full: that block would be the one at the tail.
  */
 #ifndef VOLUME_RING_H
 #define VOLUME_RING_H
