@@ -429,6 +429,20 @@ int s3pve_object_delete(
     return 0;
 }
 
+int s3pve_object_delete_many(
+    struct s3pve_client *client,
+    const char *const *keys,
+    size_t n_keys,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    int rc = 0;
+
+    for (size_t i = 0; i < n_keys; i++)
+        rc |= s3pve_object_delete(client, keys[i], call, err);
+    return rc;
+}
+
 int s3pve_object_copy(
     struct s3pve_client *client,
     const char *src,

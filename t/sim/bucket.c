@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,4 +60,43 @@ void bucket_put(struct bucket *bucket, const char *name, uint8_t *data, size_t l
     strcpy(object->name, name);
     object->data = data;
     object->len = len;
+}
+
+bool bucket_delete(struct bucket *bucket, const char *name) {
+    size_t i = seek(bucket, name);
+
+    if (!bucket_find(bucket, name))
+        return false;
+    world_note(bucket->world, "bucket has %s no more", name);
+    free(bucket->objects[i].data);
+    bucket->n_objects--;
+    memmove(
+        &bucket->objects[i],
+        &bucket->objects[i + 1],
+        (bucket->n_objects - i) * sizeof(*bucket->objects)
+    );
+    return true;
+}
+
+void bucket_etag(const struct bucket *bucket, char etag[ETAG_ROOM]) {
+    snprintf(etag, ETAG_ROOM, bucket->root ? "%llu" : "", (unsigned long long)bucket->root_version);
+}
+
+bool bucket_swap(struct bucket *bucket, const char *etag, const char *text) {
+    struct root root;
+    char now[ETAG_ROOM];
+
+    bucket_etag(bucket, now);
+    if (strcmp(now, etag) != 0)
+        return false;
+    free(bucket->root);
+    bucket->root = text ? strdup(text) : NULL;
+    bucket->root_version++;
+    world_note(bucket->world, "root %s", text ? text : "is gone");
+    if (text && root_decode(&root, text, strlen(text), NULL) == 0) {
+        bucket->owner_nonce = root.owner.nonce;
+        bucket->closed = root.owner.state == ROOT_CLOSED;
+        root_clear(&root);
+    }
+    return true;
 }

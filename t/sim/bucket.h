@@ -8,7 +8,7 @@
 #include "world.h"
 
 struct sim_object {
-    char name[SEGMENT_NAME];
+    char name[OBJECT_NAME];
     uint8_t *data;
     size_t len;
 };
@@ -18,7 +18,9 @@ struct bucket {
     struct sim_object *objects; /* in order of name */
     size_t n_objects;
     char *root;
-    uint64_t root_version; /* the etag; 0: there is no root */
+    uint64_t root_version; /* the etag; counts on when it is deleted */
+    uint32_t owner_nonce;  /* by that root */
+    bool closed;
 };
 
 void bucket_init(struct bucket *bucket, struct world *world);
@@ -29,5 +31,12 @@ const struct sim_object *bucket_find(const struct bucket *bucket, const char *na
 
 /* Takes the bytes over.  A name that exists must get the same bytes again (I3). */
 void bucket_put(struct bucket *bucket, const char *name, uint8_t *data, size_t len);
+
+/* True: it was what is named there. */
+bool bucket_delete(struct bucket *bucket, const char *name);
+
+/* Replace version @etag, "" if there is none, by @text.  False: it is another one. */
+bool bucket_swap(struct bucket *bucket, const char *etag, const char *text);
+void bucket_etag(const struct bucket *bucket, char etag[ETAG_ROOM]);
 
 #endif

@@ -15,16 +15,14 @@
 
 static void set_up(struct sim *sim, uint64_t seed, bool loud) {
     struct world *world = &sim->world;
-    struct root root = {.size = ORACLE_BLOCKS * BLOCK, .segment_blocks = 2048};
-    struct s3pve_error err = S3PVE_ERROR_INIT;
 
     *sim = (struct sim){0};
     world_init(world, seed, loud);
     bucket_init(&sim->bucket, world);
     oracle_init(&sim->oracle, world);
     memcpy(sim->params.uuid, "a volume, indeed", UUID_LEN);
-    memcpy(root.uuid, sim->params.uuid, UUID_LEN);
-    sim->params.size = root.size;
+    sim->size = SIM_SIZE_MIN;
+    sim->size += world_chance(world, (uint32_t)((SIM_SIZE_MAX - sim->size) / SECTOR)) * SECTOR;
     sim->params.bucket = world_chance(world, 2);
     sim->params.segment_blocks = 2 + world_chance(world, 30);
     sim->params.seal_age_ms = 5 + world_chance(world, 200);
@@ -32,12 +30,11 @@ static void set_up(struct sim *sim, uint64_t seed, bool loud) {
     sim->ring_len = (24 + world_chance(world, 80)) * (size_t)BLOCK;
     sim->trouble = world_chance(world, 3) ? world_chance(world, 25) : 0;
     sim->plain = world_chance(world, 4) == 0;
-    strcpy(root.owner.node, "nobody");
-    if (root_encode(&root, &sim->bucket.root, &err) < 0)
-        abort();
-    sim->bucket.root_version = 1;
+    sim->params.map_memory = world_chance(world, 3) ? world_chance(world, 30000) : MIB(1);
+    sim->params.grace_ms = world_chance(world, 200);
     node_init(&sim->nodes[0], sim, "pve1");
     node_init(&sim->nodes[1], sim, "pve2");
+    node_make(&sim->nodes[0]);
 }
 
 static void clear_event(struct sim *sim) {
@@ -65,6 +62,17 @@ static unsigned outstanding(const struct node *node) {
     return n;
 }
 
+static void housekeeping(struct sim *sim) {
+    struct node *node = &sim->nodes[world_chance(&sim->world, 2)];
+
+    if (!node_is_open(node) || node->paused || node->volume->failure.code)
+        return;
+    if (sim_happens(sim, 6))
+        volume_checkpoint(node->volume);
+    if (sim_happens(sim, 2) && !node->root_busy)
+        node_grow(node);
+}
+
 /* Its guest works for a while; so does one on a node that has lost the volume and does not know. */
 static void work(struct sim *sim, int64_t ms) {
     int64_t until = sim->world.now_ms + ms;
@@ -73,9 +81,10 @@ static void work(struct sim *sim, int64_t ms) {
         for (unsigned asks = 1 + world_chance(&sim->world, sim->plain ? 3 : 6); asks > 0; asks--) {
             struct node *node = &sim->nodes[world_chance(&sim->world, 2)];
 
-            if (node->volume && !node->paused && outstanding(node) < (sim->plain ? 2 : 8))
+            if (node_is_open(node) && !node->paused && outstanding(node) < (sim->plain ? 2 : 8))
                 node_ask(node);
         }
+        housekeeping(sim);
         world_run(&sim->world, 1 + world_chance(&sim->world, 8));
     }
 }
@@ -88,9 +97,11 @@ static void power_cut(struct node *node) {
 
 /* One of the ways in which it may end. */
 static void end(struct sim *sim, struct node *node) {
-    uint32_t how = world_chance(&sim->world, 10);
+    uint32_t how = world_chance(&sim->world, 12);
 
-    if (how < 4) {
+    if (how >= 10 && node_close(node))
+        return;
+    if (how < 4 || how >= 10) {
         world_note(&sim->world, "%s: daemon killed", node->me.name);
         node_kill(node);
     } else if (how < 7) {
@@ -125,30 +136,57 @@ static void resume(struct sim *sim, struct node *node) {
     node->lease_until = INT64_MAX / 2;
 }
 
-static void one_life(struct sim *sim) {
+/* Whoever may open it: not who stands still. */
+static struct node *open_one(struct sim *sim) {
     struct node *node = &sim->nodes[sim->plain ? 0 : world_chance(&sim->world, 2)];
     struct node *other = node == &sim->nodes[0] ? &sim->nodes[1] : &sim->nodes[0];
 
-    if (node->volume) /* it stands still; so another may try */
-        node = other, other = &sim->nodes[node == &sim->nodes[0]];
+    if (node->volume) { /* it stands still; so another may try */
+        struct node *swap = node;
+
+        node = other;
+        other = swap;
+    }
     if (node->volume)
-        return;
+        return NULL;
     if (other->paused)
         world_run(&sim->world, world_chance(&sim->world, 100));
-    for (int i = 0; i < 20 && !node->volume; i++) {
-        if (!node_open(node) && other->paused)
+    for (int i = 0; i < 20; i++) {
+        if (node_open(node))
+            return node;
+        if (node_is_open(other) && !other->paused)
+            return other;
+        if (other->paused)
             world_run(&sim->world, 20);
-        if (!node->volume && world_chance(&sim->world, 4) == 0)
-            return;
+        if (world_chance(&sim->world, 4) == 0)
+            return NULL;
     }
-    if (!node->volume)
+    return NULL;
+}
+
+static void one_life(struct sim *sim) {
+    struct node *node = open_one(sim), *other;
+
+    if (!node)
         return;
+    other = node == &sim->nodes[0] ? &sim->nodes[1] : &sim->nodes[0];
     work(sim, world_chance(&sim->world, world_chance(&sim->world, sim->plain ? 2 : 3) ? 300 : 8));
     if (other->paused)
         resume(sim, other);
     if (world_chance(&sim->world, 3))
         work(sim, world_chance(&sim->world, 300));
-    end(sim, node);
+    if (node_is_open(node))
+        end(sim, node);
+}
+
+/* All of it goes, though who deletes it dies again and again. */
+static void delete (struct sim *sim) {
+    sim->over = true;
+    for (int i = 0; i < 2; i++)
+        node_kill(&sim->nodes[i]);
+    world_run(&sim->world, 100);
+    while (!node_delete(&sim->nodes[world_chance(&sim->world, 2)]))
+        sim->nodes[0].me.incarnation[5]++, sim->nodes[1].me.incarnation[5]++;
 }
 
 static uint64_t run(uint64_t seed, bool loud, struct sim *total) {
@@ -158,12 +196,19 @@ static uint64_t run(uint64_t seed, bool loud, struct sim *total) {
     set_up(&sim, seed, loud);
     for (unsigned lives = 2 + world_chance(&sim.world, 6); lives > 0; lives--)
         one_life(&sim);
+    if (sim_happens(&sim, 10))
+        delete (&sim);
     digest = sim.world.digest;
     total->n_answers += sim.n_answers;
     total->n_opens += sim.n_opens;
     total->n_refused += sim.n_refused;
     total->n_fenced += sim.n_fenced;
     total->n_aside += sim.n_aside;
+    total->n_pages += sim.n_pages;
+    total->n_published += sim.n_published;
+    total->n_deleted += sim.n_deleted;
+    total->n_closed += sim.n_closed;
+    total->n_grown += sim.n_grown;
     tear_down(&sim);
     return digest;
 }
@@ -186,6 +231,7 @@ int main(int argc, char **argv) {
     printf(
         "%" PRIu64
         " seeds: %u answers, %u opens, %u refused, %u fenced, %u journals set aside; "
+        "%u pages fetched, %u checkpoints, %u objects deleted, %u closed, %u grown; "
         "digest %016" PRIx64 "\n",
         count,
         total.n_answers,
@@ -193,6 +239,11 @@ int main(int argc, char **argv) {
         total.n_refused,
         total.n_fenced,
         total.n_aside,
+        total.n_pages,
+        total.n_published,
+        total.n_deleted,
+        total.n_closed,
+        total.n_grown,
         sum
     );
     return 0;

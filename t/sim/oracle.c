@@ -4,6 +4,26 @@
 
 #include "oracle.h"
 
+#define NODE ((uint64_t)MAP_LEAF * MAP_LEAF)
+
+const uint64_t oracle_clusters[ORACLE_CLUSTERS] = {
+    0,
+    MAP_LEAF - 8,
+    5 * MAP_LEAF + 100,
+    700 * MAP_LEAF - 5,
+    NODE - 8,
+    NODE + 3 * MAP_LEAF + 10,
+    2 * NODE + 50 * MAP_LEAF,
+    2 * NODE + 900 * MAP_LEAF + 200,
+};
+
+uint32_t oracle_index(uint64_t block) {
+    for (uint32_t i = 0; i < ORACLE_CLUSTERS; i++)
+        if (block >= oracle_clusters[i] && block < oracle_clusters[i] + ORACLE_CLUSTER)
+            return i * ORACLE_CLUSTER + (uint32_t)(block - oracle_clusters[i]);
+    return ORACLE_BLOCKS;
+}
+
 uint64_t oracle_hash(const void *block) {
     static const uint8_t zeroes[BLOCK];
     const uint64_t *words = block;
@@ -24,7 +44,7 @@ void oracle_clear(struct oracle *oracle) {
     free(oracle->writes);
 }
 
-void oracle_write(struct oracle *oracle, uint64_t jseq, uint64_t block, uint64_t hash) {
+void oracle_write(struct oracle *oracle, uint64_t jseq, uint32_t block, uint64_t hash) {
     must_hold(oracle->world, block < ORACLE_BLOCKS, "a write to a block that nobody wrote to");
     must_hold(
         oracle->world,
@@ -35,7 +55,7 @@ void oracle_write(struct oracle *oracle, uint64_t jseq, uint64_t block, uint64_t
         oracle->room = oracle->room ? oracle->room * 2 : 1024;
         oracle->writes = realloc(oracle->writes, oracle->room * sizeof(*oracle->writes));
     }
-    oracle->writes[oracle->n_writes++] = (struct oracle_write){(uint32_t)block, hash, jseq};
+    oracle->writes[oracle->n_writes++] = (struct oracle_write){block, hash, jseq};
 }
 
 size_t oracle_count(const struct oracle *oracle, uint64_t jseq) {
@@ -46,7 +66,7 @@ size_t oracle_count(const struct oracle *oracle, uint64_t jseq) {
     return n;
 }
 
-bool oracle_may_be(const struct oracle *oracle, uint64_t block, uint64_t hash, size_t least) {
+bool oracle_may_be(const struct oracle *oracle, uint32_t block, uint64_t hash, size_t least) {
     for (size_t i = oracle->n_writes; i > 0; i--) {
         const struct oracle_write *write = &oracle->writes[i - 1];
 

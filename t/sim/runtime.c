@@ -7,20 +7,7 @@
 #include "core/error.h"
 #include "node.h"
 
-/* Something under way.  What it does happens when its time has come, or not at all. */
-struct ticket {
-    struct node *node;
-    unsigned life;
-    struct ticket *next; /* among node->writes */
-    struct volume_request *request;
-    uint64_t number; /* jseq, or seq */
-    size_t at, len;
-    uint8_t *data; /* owned */
-    char name[SEGMENT_NAME];
-    bool landed;
-};
-
-static struct ticket *ticket_new(struct node *node) {
+struct ticket *ticket_new(struct node *node) {
     struct ticket *ticket = calloc(1, sizeof(*ticket));
 
     ticket->node = node;
@@ -28,13 +15,12 @@ static struct ticket *ticket_new(struct node *node) {
     return ticket;
 }
 
-static void ticket_free(struct ticket *ticket) {
+void ticket_free(struct ticket *ticket) {
     free(ticket->data);
     free(ticket);
 }
 
-/* Is its node still the one that asked?  Then it goes on; while it stands still, later. */
-static bool is_heard(struct ticket *ticket, world_fn again) {
+bool ticket_is_heard(struct ticket *ticket, world_fn again) {
     struct node *node = ticket->node;
 
     if (node->life != ticket->life || !node->volume) {
@@ -53,14 +39,17 @@ bool sim_happens(struct sim *sim, unsigned percent) {
     return world_chance(&sim->world, 100) < percent;
 }
 
-static int64_t soon(struct sim *sim) {
+int64_t sim_soon(struct sim *sim) {
     return 1 + world_chance(&sim->world, sim_happens(sim, 10) ? 60 : 6);
 }
 
 /* ------------------------------------------------------------------- oracle */
 
 bool node_counts(const struct node *node) {
-    return node == node->sim->writer && !node->sim->frozen;
+    const struct sim *sim = node->sim;
+
+    return node == sim->writer && !sim->opening && node->volume &&
+           sim->bucket.owner_nonce == node->volume->nonce;
 }
 
 void node_note_stored(struct node *node) {
@@ -123,7 +112,14 @@ void runtime_fetch(
     if (piece->where == PIECE_SEGMENT) {
         segment_name(name, &piece->segment);
         object = bucket_find(&node->sim->bucket, name);
-        must_hold(&node->sim->world, object, "the map names %s, which is not there", name);
+        must_hold(
+            &node->sim->world,
+            object || !node_counts(node),
+            "the map names %s, which is not there",
+            name
+        );
+        if (!object) /* who lost the volume may find that */
+            return;
         memcpy(block, object->data + piece->header_len + (piece->place + i) * BLOCK, BLOCK);
     } else if (piece->where == PIECE_RING) {
         for (struct ticket *ticket = node->writes; ticket; ticket = ticket->next)
@@ -145,7 +141,9 @@ static void check_read(struct node *node, struct guest_request *asked) {
             if (node_counts(node) && asked->least != SIZE_MAX)
                 must_hold(
                     &node->sim->world,
-                    oracle_may_be(&node->sim->oracle, block, oracle_hash(bytes), asked->least),
+                    oracle_may_be(
+                        &node->sim->oracle, oracle_index(block), oracle_hash(bytes), asked->least
+                    ),
                     "(D1) block %u is not what was written",
                     (unsigned)block
                 );
@@ -156,7 +154,7 @@ static void read_event(void *ctx, void *arg) {
     struct ticket *ticket = arg;
     struct node *node = ticket->node;
 
-    if (!is_heard(ticket, read_event))
+    if (!ticket_is_heard(ticket, read_event))
         return;
     check_read(node, (struct guest_request *)ticket->request);
     volume_read_done(node->volume, ticket->request, NULL);
@@ -167,7 +165,7 @@ static void request_later(struct node *node, struct volume_request *request, wor
     struct ticket *ticket = ticket_new(node);
 
     ticket->request = request;
-    world_in(&node->sim->world, soon(node->sim), event, NULL, ticket);
+    world_in(&node->sim->world, sim_soon(node->sim), event, NULL, ticket);
 }
 
 static void read_op(
@@ -205,7 +203,7 @@ static void join(struct node *node, struct guest_request *asked) {
 static void edges_event(void *ctx, void *arg) {
     struct ticket *ticket = arg;
 
-    if (!is_heard(ticket, edges_event))
+    if (!ticket_is_heard(ticket, edges_event))
         return;
     join(ticket->node, (struct guest_request *)ticket->request);
     volume_edges_done(ticket->node->volume, ticket->request, NULL);
@@ -232,13 +230,28 @@ static void written_event(void *ctx, void *arg) {
     struct ticket *ticket = arg;
     struct node *node = ticket->node;
 
-    if (!is_heard(ticket, written_event))
+    if (!ticket_is_heard(ticket, written_event))
         return;
     drop_write(ticket);
     disk_write(&node->disk, ticket->at, ticket->data, ticket->len);
     volume_journal_written(node->volume, ticket->number, NULL);
     node_note_stored(node);
     ticket_free(ticket);
+}
+
+static void tell_entry(
+    struct oracle *oracle, uint64_t jseq, const struct jrecord_entry *entry, const uint8_t *data
+) {
+    for (uint32_t i = 0; i < ORACLE_BLOCKS; i++) {
+        uint64_t block = oracle_clusters[i / ORACLE_CLUSTER] + i % ORACLE_CLUSTER;
+        uint64_t k = block - entry->block;
+
+        if (block < entry->block || k >= entry->n)
+            continue;
+        oracle_write(
+            oracle, jseq, i, entry->kind == EXTENT_DATA ? oracle_hash(data + k * BLOCK) : 0
+        );
+    }
 }
 
 /* The oracle hears of the writes in the order the machine gave them. */
@@ -250,14 +263,7 @@ static void tell_oracle(struct node *node, const uint8_t *data) {
     for (uint32_t i = 0; i < record->n_entries; i++) {
         const struct jrecord_entry *entry = &record->entries[i];
 
-        for (uint32_t k = 0; k < entry->n; k++)
-            oracle_write(
-                &node->sim->oracle,
-                record->jseq,
-                entry->block + k,
-                entry->kind == EXTENT_DATA ? oracle_hash(data + (entry->data + k) * (size_t)BLOCK)
-                                           : 0
-            );
+        tell_entry(&node->sim->oracle, record->jseq, entry, data + entry->data * (size_t)BLOCK);
     }
 }
 
@@ -299,7 +305,7 @@ static void journal_write_op(
 static void synced_event(void *ctx, void *arg) {
     struct ticket *ticket = arg;
 
-    if (!is_heard(ticket, synced_event))
+    if (!ticket_is_heard(ticket, synced_event))
         return;
     disk_sync_end(&ticket->node->disk);
     volume_journal_synced(ticket->node->volume, NULL);
@@ -310,7 +316,7 @@ static void journal_sync_op(void *ctx) {
     struct node *node = ctx;
 
     disk_sync_begin(&node->disk);
-    world_in(&node->sim->world, soon(node->sim), synced_event, NULL, ticket_new(node));
+    world_in(&node->sim->world, sim_soon(node->sim), synced_event, NULL, ticket_new(node));
 }
 
 void runtime_superblock(struct node *node, const struct superblock *superblock) {
@@ -325,7 +331,7 @@ static void superblock_event(void *ctx, void *arg) {
     struct ticket *ticket = arg;
     struct superblock superblock;
 
-    if (!is_heard(ticket, superblock_event))
+    if (!ticket_is_heard(ticket, superblock_event))
         return;
     drop_write(ticket);
     if (superblock_decode(&superblock, ticket->data))
@@ -344,92 +350,10 @@ static void superblock_op(void *ctx, const struct superblock *superblock) {
     superblock_encode(superblock, ticket->data);
     ticket->next = node->writes;
     node->writes = ticket;
-    world_in(&node->sim->world, soon(node->sim), superblock_event, NULL, ticket);
+    world_in(&node->sim->world, sim_soon(node->sim), superblock_event, NULL, ticket);
 }
 
-/* ------------------------------------------------------------------- bucket */
-
-static void landed_event(void *ctx, void *arg) {
-    struct ticket *ticket = arg;
-    uint8_t *copy = malloc(ticket->len);
-
-    memcpy(copy, ticket->data, ticket->len);
-    bucket_put(ctx, ticket->name, copy, ticket->len);
-    ticket_free(ticket);
-}
-
-static void put_event(void *ctx, void *arg);
-
-/* One attempt.  Whatever its answer, the bucket may have it; and maybe long after. */
-static void put_attempt(struct ticket *ticket) {
-    struct sim *sim = ticket->node->sim;
-    bool fails = sim_happens(sim, sim->trouble), late = fails && sim_happens(sim, 30);
-    struct ticket *effect = ticket_new(ticket->node);
-    int64_t answer = soon(sim) + world_chance(&sim->world, 20);
-
-    ticket->landed = !fails;
-    strcpy(effect->name, ticket->name);
-    effect->len = ticket->len;
-    effect->data = malloc(ticket->len);
-    memcpy(effect->data, ticket->data, ticket->len);
-    if (!fails || late || sim_happens(sim, 50))
-        world_in(
-            &sim->world,
-            late ? 100 + world_chance(&sim->world, 3000)
-                 : world_chance(&sim->world, (uint32_t)answer),
-            landed_event,
-            &sim->bucket,
-            effect
-        );
-    else
-        ticket_free(effect);
-    world_in(&sim->world, answer, put_event, NULL, ticket);
-}
-
-static void put_event(void *ctx, void *arg) {
-    struct ticket *ticket = arg;
-    struct node *node = ticket->node;
-
-    if (!is_heard(ticket, put_event))
-        return;
-    if (!ticket->landed) {
-        put_attempt(ticket);
-        return;
-    }
-    volume_segment_stored(node->volume, ticket->number);
-    node_note_stored(node);
-    ticket_free(ticket);
-}
-
-static void segment_put_op(
-    void *ctx,
-    const struct segment_id *id,
-    const void *header,
-    size_t len,
-    const struct batch_piece *pieces,
-    uint32_t n
-) {
-    struct node *node = ctx;
-    struct ticket *ticket = ticket_new(node);
-
-    ticket->number = id->seq;
-    segment_name(ticket->name, id);
-    ticket->data = malloc(len + SEGMENT_BLOCKS_MAX * (size_t)64);
-    memcpy(ticket->data, header, len);
-    ticket->len = len;
-    for (uint32_t i = 0; i < n; i++) {
-        size_t bytes = pieces[i].n * (size_t)BLOCK;
-
-        ticket->data = realloc(ticket->data, ticket->len + bytes);
-        memcpy(
-            ticket->data + ticket->len,
-            node->disk.seen + 2 * (size_t)BLOCK + pieces[i].ring % node->sim->ring_len,
-            bytes
-        );
-        ticket->len += bytes;
-    }
-    put_attempt(ticket);
-}
+/* --------------------------------------------------------------------- rest */
 
 static bool lease_valid(void *ctx) {
     struct node *node = ctx;
@@ -440,7 +364,7 @@ static bool lease_valid(void *ctx) {
 static void wake_event(void *ctx, void *arg) {
     struct ticket *ticket = arg;
 
-    if (!is_heard(ticket, wake_event))
+    if (!ticket_is_heard(ticket, wake_event))
         return;
     ticket_free(ticket);
 }
@@ -462,7 +386,10 @@ const struct volume_ops runtime_ops = {
     .journal_write = journal_write_op,
     .journal_sync = journal_sync_op,
     .superblock_write = superblock_op,
-    .segment_put = segment_put_op,
+    .segment_put = uploads_segment,
+    .page_get = uploads_page,
+    .checkpoint_put = protocols_publish,
+    .objects_delete = uploads_delete,
     .lease_valid = lease_valid,
     .wake_at = wake_at,
 };

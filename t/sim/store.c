@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-/* store.c - the bucket and the journal as an opening sees them; the world goes on in each call */
+/* store.c - the bucket and the journal as protocols see them; the world goes on in each call */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,29 +7,26 @@
 #include "core/error.h"
 #include "node.h"
 
-/* The other node opens it too, while this one is about to. */
-static void rival(struct node *node) {
-    struct sim *sim = node->sim;
-    struct node *other = &sim->nodes[node == &sim->nodes[0]];
-
-    if (!node->opening || other->opening || other->volume || !sim_happens(sim, 3))
-        return;
-    world_note(&sim->world, "%s tries as well", other->me.name);
-    if (node_open(other))
-        world_run(&sim->world, world_chance(&sim->world, 50));
-    sim->frozen = true;
+/* Time passes, and maybe this is where it dies. */
+static int wait(struct node *node, int64_t ms, struct s3pve_error *err) {
+    if (fiber_life() == node->life)
+        fiber_sleep(ms);
+    while (fiber_life() == node->life && node->paused)
+        fiber_sleep(1 + world_chance(&node->sim->world, 5));
+    return fiber_life() == node->life ? 0 : error_set(err, S3PVE_E_CANCELLED, "died");
 }
 
-/* Time passes, and maybe this is where it dies. */
 static int step(struct node *node, struct s3pve_error *err) {
     struct sim *sim = node->sim;
 
-    world_run(&sim->world, 1 + world_chance(&sim->world, 12));
-    rival(node);
+    if (wait(node, 1 + world_chance(&sim->world, 12), err) < 0)
+        return -1;
     if (sim_happens(sim, sim->trouble / 4))
-        return error_set(err, S3PVE_E_IO, "died");
+        return error_set(err, S3PVE_E_IO, "no connection");
     return 0;
 }
+
+/* --------------------------------------------------------------------- root */
 
 static int root_get(void *ctx, struct buf *text, char etag[ETAG_ROOM], struct s3pve_error *err) {
     struct node *node = ctx;
@@ -37,8 +34,33 @@ static int root_get(void *ctx, struct buf *text, char etag[ETAG_ROOM], struct s3
 
     if (step(node, err) < 0)
         return -1;
-    snprintf(etag, ETAG_ROOM, "%llu", (unsigned long long)bucket->root_version);
-    return buf_str(text, bucket->root);
+    bucket_etag(bucket, etag);
+    if (!bucket->root)
+        return error_set(err, S3PVE_E_NOT_FOUND, "no volume.json");
+    return buf_str(text, bucket->root) < 0 ? -1 : wait(node, 1, err);
+}
+
+/* A swap on its way: it happens when it arrives, whatever became of who sent it. */
+struct swap {
+    char etag[ETAG_ROOM], new_etag[ETAG_ROOM];
+    char *text;
+    bool arrived, done, left; /* left: nobody waits */
+};
+
+static void swap_free(struct swap *swap) {
+    free(swap->text);
+    free(swap);
+}
+
+static void swap_event(void *ctx, void *arg) {
+    struct sim *sim = ctx;
+    struct swap *swap = arg;
+
+    swap->arrived = true;
+    swap->done = bucket_swap(&sim->bucket, swap->etag, swap->text);
+    bucket_etag(&sim->bucket, swap->new_etag);
+    if (swap->left)
+        swap_free(swap);
 }
 
 static int root_put(
@@ -46,23 +68,45 @@ static int root_put(
 ) {
     struct node *node = ctx;
     struct sim *sim = node->sim;
-    bool lost = sim_happens(sim, sim->trouble), done = !lost || sim_happens(sim, 50);
+    struct swap *swap;
+    int64_t answer = 1 + world_chance(&sim->world, 24), lands;
+    bool fails;
+    int rc;
+
+    if (fiber_life() != node->life)
+        return error_set(err, S3PVE_E_CANCELLED, "died");
+    swap = calloc(1, sizeof(*swap));
+    swap->text = strdup(text);
+    strcpy(swap->etag, etag);
+    lands = uploads_fate(sim, answer, &fails);
+    if (lands >= 0)
+        world_in(&sim->world, lands, swap_event, sim, swap);
+    rc = wait(node, answer, err);
+    if (!fails && rc == 0 && !swap->arrived)
+        abort();
+    if (rc == 0 && fails)
+        rc = error_set(err, S3PVE_E_TIMEOUT, "no answer");
+    else if (rc == 0 && !swap->done)
+        rc = error_set(err, S3PVE_E_CONFLICT, "another version");
+    strcpy(new_etag, swap->new_etag);
+    swap->left = true;
+    if (lands < 0 || swap->arrived)
+        swap_free(swap);
+    return rc;
+}
+
+static int root_delete(void *ctx, struct s3pve_error *err) {
+    struct node *node = ctx;
+    char etag[ETAG_ROOM];
 
     if (step(node, err) < 0)
         return -1;
-    if (done && strtoull(etag, NULL, 10) != sim->bucket.root_version)
-        return error_set(err, S3PVE_E_CONFLICT, "another version");
-    if (done) {
-        free(sim->bucket.root);
-        sim->bucket.root = strdup(text);
-        sim->bucket.root_version++;
-        world_note(&sim->world, "root %s", text);
-    }
-    snprintf(new_etag, ETAG_ROOM, "%llu", (unsigned long long)sim->bucket.root_version);
-    if (step(node, err) < 0)
-        return -1;
-    return lost ? error_set(err, S3PVE_E_TIMEOUT, "no answer") : 0;
+    bucket_etag(&node->sim->bucket, etag);
+    bucket_swap(&node->sim->bucket, etag, NULL);
+    return step(node, err);
 }
+
+/* ------------------------------------------------------------------ objects */
 
 static int log_list(
     void *ctx,
@@ -74,7 +118,7 @@ static int log_list(
     struct node *node = ctx;
     struct bucket *bucket = &node->sim->bucket;
     struct segment_id id;
-    char last[SEGMENT_NAME] = "";
+    char last[OBJECT_NAME] = "";
 
     /* Page by page, and things may come in between. */
     for (;;) {
@@ -109,6 +153,91 @@ static int header_get(
         return error_set(err, S3PVE_E_NOT_FOUND, "%s", name);
     return buf_add(header, object->data, segment_header_len(object->data, object->len));
 }
+
+static int pages_get(
+    void *ctx,
+    const struct volume_page *pages,
+    uint32_t n,
+    int (*each)(void *each_ctx, uint32_t i, const struct buf *bytes, struct s3pve_error *err),
+    void *each_ctx,
+    struct s3pve_error *err
+) {
+    struct node *node = ctx;
+
+    if (step(node, err) < 0)
+        return -1;
+    for (uint32_t i = n; i-- > 0;) { /* in another order */
+        _cleanup_(buf_clear) struct buf bytes = {0};
+
+        if (uploads_read_page(node->sim, &pages[i], &bytes) < 0)
+            return error_set(err, S3PVE_E_NOT_FOUND, "%s", pages[i].object);
+        if (each(each_ctx, i, &bytes, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int object_get(void *ctx, const char *name, struct buf *bytes, struct s3pve_error *err) {
+    struct node *node = ctx;
+    const struct sim_object *object;
+
+    if (step(node, err) < 0)
+        return -1;
+    object = bucket_find(&node->sim->bucket, name);
+    if (!object)
+        return error_set(err, S3PVE_E_NOT_FOUND, "%s", name);
+    return buf_add(bytes, object->data, object->len);
+}
+
+static int object_put(
+    void *ctx, const char *name, const struct buf *bytes, struct s3pve_error *err
+) {
+    struct node *node = ctx;
+    struct sim *sim = node->sim;
+    int64_t answer = 1 + world_chance(&sim->world, 24), lands;
+    bool fails;
+
+    if (fiber_life() != node->life)
+        return error_set(err, S3PVE_E_CANCELLED, "died");
+    lands = uploads_fate(sim, answer, &fails);
+    if (lands >= 0)
+        uploads_land(sim, lands, name, bytes->data, bytes->len);
+    if (wait(node, answer, err) < 0)
+        return -1;
+    return fails ? error_set(err, S3PVE_E_TIMEOUT, "no answer") : 0;
+}
+
+static int objects_list(
+    void *ctx,
+    int (*each)(void *each_ctx, const char *name),
+    void *each_ctx,
+    struct s3pve_error *err
+) {
+    struct node *node = ctx;
+    struct bucket *bucket = &node->sim->bucket;
+
+    if (step(node, err) < 0)
+        return -1;
+    for (size_t i = 0; i < bucket->n_objects && i < 20; i++)
+        if (each(each_ctx, bucket->objects[i].name) < 0)
+            return -1;
+    return 0;
+}
+
+static int objects_delete(
+    void *ctx, const char (*names)[OBJECT_NAME], uint32_t n, struct s3pve_error *err
+) {
+    struct node *node = ctx;
+
+    if (step(node, err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < n; i++)
+        if (!sim_happens(node->sim, node->sim->trouble))
+            bucket_delete(&node->sim->bucket, names[i]);
+    return step(node, err);
+}
+
+/* ------------------------------------------------------------------ journal */
 
 static int owner_lives(
     void *ctx, const char *name, const char *incarnation, bool *ret_lives, struct s3pve_error *err
@@ -168,6 +297,8 @@ static int journal_set_aside(
 ) {
     struct node *node = ctx;
 
+    if (step(node, err) < 0)
+        return -1;
     node->sim->n_aside++;
     disk_erase(&node->disk);
     return step(node, err);
@@ -182,8 +313,14 @@ static uint32_t sim_random(void *ctx) {
 const struct volume_store sim_store = {
     .root_get = root_get,
     .root_put = root_put,
+    .root_delete = root_delete,
     .log_list = log_list,
     .header_get = header_get,
+    .pages_get = pages_get,
+    .object_get = object_get,
+    .object_put = object_put,
+    .objects_list = objects_list,
+    .objects_delete = objects_delete,
     .owner_lives = owner_lives,
     .superblocks_read = superblocks_read,
     .superblock_write = superblock_write,

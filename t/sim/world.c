@@ -79,7 +79,8 @@ void world_run(struct world *world, int64_t ms) {
 
     while (world->n_events && world->events[0].at_ms <= until)
         world_step(world);
-    world->now_ms = until;
+    if (world->now_ms < until)
+        world->now_ms = until;
 }
 
 void world_note(struct world *world, const char *fmt, ...) {

@@ -136,17 +136,30 @@
 #define CACHE_KEEP_FREE_PCT 5  /* of the cache's file system, left alone */
 #define NOTIFY_MAX 1000        /* names told to the kernel after one listing; it finds the rest */
 
-/* --- volumes: the first six are part of their format */
+/* --- volumes: the first ten are part of their format */
 #define SEGMENT_BLOCKS_MAX 8192u   /* blocks of a segment's data: 32 MiB in one PUT */
 #define SEGMENT_EXTENTS_MAX 16384u /* what BATCH_WRITES_MAX writes may show */
 #define SEGMENT_HEADER_MAX MIB(1)  /* so many extents, and as many sums as blocks, take 672 KiB */
 #define JRECORD_DATA_MAX 1024u     /* blocks of a record's data: what is larger is several */
 #define JRECORD_ENTRIES_MAX 1024u  /* writes in a record */
 #define JRECORD_HEADER_MAX (8 * KIB(4)) /* for all of them, and the sums */
+#define PAGE_BYTES_MAX KIB(24)          /* of a leaf or node page: 1024 refs take 20 KiB */
+#define MAP_PAGES_MAX 16384u            /* pages of a MAP object */
+#define MAP_NODES_MAX (1u << 22)        /* of a map: its leaves have numbers of 32 bits */
+#define VOLUME_BYTES_MAX (GIB(1) << 24) /* just so many nodes */
 #define BATCH_WRITES_MAX 8192u          /* n runs, the newest on top, show at most 2n - 1 extents */
 #define JRECORDS_IN_FLIGHT 2u           /* one is written while the next is filled */
 #define ROOT_BYTES_MAX MIB(1)           /* of volume.json: 20 KiB with a hundred snapshots */
 #define ROOT_EPOCHS_MAX 1000u           /* openings since the last checkpoint */
+#define ROOT_EPOCHS_MANY 32u            /* ... after which there is one as soon as may be */
+#define MAP_OBJECT_BYTES MIB(8)        /* of pages in a MAP object: the next ones go into another */
+#define PAGES_IN_FLIGHT 32u            /* fetched at once for one segment */
+#define PAGES_AT_OPENING 1024u         /* or while it is opened, when there is nothing else to do */
+#define CHECKPOINT_BLOCKS 262144u      /* of data since the last checkpoint: 1 GiB ... */
+#define CHECKPOINT_PAGES 4u            /* ... and so often what its pages will take */
+#define CHECKPOINT_SEGMENTS 2048u      /* or so many, to read the headers of at an opening */
+#define CHECKPOINT_AGE_MS (30 * 60000) /* or so long */
+#define CHECKPOINT_AGAIN_MS 10000      /* after one that could not be published */
 
 /* --- the NBD server */
 #define NBD_NAME 255           /* bytes of an export's name; the protocol allows 4096 */
@@ -164,32 +177,36 @@
 #define NBD_STALL_MS 30000     /* for the rest of a message, or to take one: else it is dead */
 
 /* --- volumes on a node */
-#define JOURNAL_RING GIB(1)       /* of a new journal: so much is written while the store is away */
-#define JOURNAL_RING_MIN MIB(64)  /* ... and of a small volume's, which has twice its size else */
-#define JOURNAL_KEEP_FREE_PCT 5   /* of the node's file system, which a new journal leaves alone */
-#define JOURNAL_IOV 1024          /* pieces of one write(2), the kernel's own bound */
-#define READ_LINE 16u             /* blocks: unit of the cache and of cold random reads */
-#define READ_RUN MIB(1)           /* one range request, and what its thread holds meanwhile */
-#define READCACHE_MIN MIB(64)     /* in memory, where it cannot be on the disk */
-#define HEADERS_AHEAD 32          /* of segments, asked for at once at an opening */
-#define SEAL_AGE_MS 5000          /* what a lost node may cost with durability `node` */
-#define VOLUME_PUTS 8u            /* segments of a volume on their way */
-#define UPLOAD_THREADS 8          /* for all volumes; each holds a segment */
-#define REMOTE_THREADS 16         /* that wait for the bucket; each holds a READ_RUN */
-#define LOCAL_THREADS 8           /* that wait for the node's disk */
-#define RUNTIME_FEW 16            /* blocks of a request whose sums take no memory of their own */
-#define STREAMS_MAX 4             /* readers in order that are told apart */
-#define VOLUME_AHEAD_MIN KIB(256) /* asked for ahead of one, at first ... */
-#define VOLUME_AHEAD_MAX MIB(8)   /* ... and in the end */
-#define VOLUME_AHEAD_REQUESTS 8   /* READ_RUNs of that at once, of a volume */
-#define WAKE_MIN_MS 100           /* between two looks at whether it is time */
-#define LEASE_LOOK_MS 500         /* and at the lease, while a flush waits */
-#define VOLUME_CALL_MS 30000      /* one request for a volume, tried as often as that allows */
-#define VOLUME_AGAIN_MS 100       /* wait before another, which then doubles ... */
-#define VOLUME_AGAIN_MAX_MS 10000 /* ... up to this: so late it is seen that the store is back */
-#define LEASE_RENEW_MS 10000      /* a node says so often that it lives ... */
-#define LEASE_VALID_MS 35000      /* ... believes it for so long, three tries and a slow one ... */
-#define LEASE_OBSERVE_MS 50000    /* ... and is believed dead when nothing changed for so long */
+#define JOURNAL_RING GIB(1)      /* of a new journal: so much is written while the store is away */
+#define JOURNAL_RING_MIN MIB(64) /* ... and of a small volume's, which has twice its size else */
+#define JOURNAL_KEEP_FREE_PCT 5  /* of the node's file system, which a new journal leaves alone */
+#define JOURNAL_IOV 1024         /* pieces of one write(2), the kernel's own bound */
+#define READ_LINE 16u            /* blocks: unit of the cache and of cold random reads */
+#define READ_RUN MIB(1)          /* one range request, and what its thread holds meanwhile */
+#define READCACHE_MIN MIB(64)    /* in memory, where it cannot be on the disk */
+#define HEADERS_AHEAD 32         /* of segments, asked for at once at an opening */
+#define SEAL_AGE_MS 5000         /* what a lost node may cost with durability `node` */
+#define VOLUME_PUTS 8u           /* segments of a volume on their way */
+#define VOLUME_MAP_MEMORY MIB(256) /* of a volume's map: 1 TiB of random writes would take 2 GiB   \
+                                    */
+#define VOLUME_GRACE_MS 600000     /* before what a checkpoint does not need is deleted */
+#define ROOT_OBJECT_MAX MIB(256)   /* of a checkpoint's root page: 100 MiB with 64 TiB */
+#define UPLOAD_THREADS 8           /* for all volumes; each holds a segment */
+#define REMOTE_THREADS 16          /* that wait for the bucket; each holds a READ_RUN */
+#define LOCAL_THREADS 8            /* that wait for the node's disk */
+#define RUNTIME_FEW 16             /* blocks of a request whose sums take no memory of their own */
+#define STREAMS_MAX 4              /* readers in order that are told apart */
+#define VOLUME_AHEAD_MIN KIB(256)  /* asked for ahead of one, at first ... */
+#define VOLUME_AHEAD_MAX MIB(8)    /* ... and in the end */
+#define VOLUME_AHEAD_REQUESTS 8    /* READ_RUNs of that at once, of a volume */
+#define WAKE_MIN_MS 100            /* between two looks at whether it is time */
+#define LEASE_LOOK_MS 500          /* and at the lease, while a flush waits */
+#define VOLUME_CALL_MS 30000       /* one request for a volume, tried as often as that allows */
+#define VOLUME_AGAIN_MS 100        /* wait before another, which then doubles ... */
+#define VOLUME_AGAIN_MAX_MS 10000  /* ... up to this: so late it is seen that the store is back */
+#define LEASE_RENEW_MS 10000       /* a node says so often that it lives ... */
+#define LEASE_VALID_MS 35000       /* ... believes it for so long, three tries and a slow one ... */
+#define LEASE_OBSERVE_MS 50000     /* ... and is believed dead when nothing changed for so long */
 
 /* --- the daemon */
 #define NAME_OF_STORAGE                                                                            \

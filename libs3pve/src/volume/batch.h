@@ -38,6 +38,7 @@ struct batch {
     uint32_t n_data, sums_room; /* those written twice count twice */
     unsigned pins;              /* readers of its records in the ring */
     struct segment segment;     /* owned; what it comes to, once it is sealed */
+    uint8_t hash[HASH_LEN];     /* of its header */
     bool sealed, stored, applied;
 };
 

@@ -15,14 +15,8 @@ struct making {
     uint32_t n_sources, n_takes, n_data;
 };
 
-static bool is_edge(const struct volume_request *request, uint32_t i) {
-    uint64_t start = (request_first(request) + i) * BLOCK;
-
-    return request->offset > start || request->offset + request->len < start + BLOCK;
-}
-
 static enum extent_kind kind_at(const struct volume_request *request, uint32_t i) {
-    if (request->type == VOLUME_ZERO && !is_edge(request, i))
+    if (request->type == VOLUME_ZERO && !request_is_edge(request, i))
         return request->unmap ? EXTENT_UNMAP : EXTENT_ZERO;
     return request->zero[i] ? EXTENT_ZERO : EXTENT_DATA;
 }
@@ -32,8 +26,8 @@ static uint32_t run_at(const struct volume_request *request, uint32_t i, uint32_
     uint32_t n = 1, end = request_blocks(request);
     enum extent_kind kind = kind_at(request, i);
 
-    if (request->type == VOLUME_ZERO && !is_edge(request, i))
-        return end - i - (end - i > 1 && is_edge(request, end - 1));
+    if (request->type == VOLUME_ZERO && !request_is_edge(request, i))
+        return end - i - (end - i > 1 && request_is_edge(request, end - 1));
     while (n < max && i + n < end && kind_at(request, i + n) == kind)
         n++;
     return n;
@@ -183,16 +177,15 @@ static bool write_record(struct volume *volume) {
     return true;
 }
 
+/* While a page of the map is fetched for it, they stay missing. */
 static void ask_edges(struct volume *volume, struct volume_request *request) {
-    uint32_t last = request_blocks(request) - 1;
+    int rc = lookup(volume, request);
 
-    request->edges = EDGES_ASKED;
-    if ((is_edge(request, 0) && lookup(volume, request, request_first(request), 1) < 0) ||
-        (last && is_edge(request, last) &&
-         lookup(volume, request, request_first(request) + last, 1) < 0)) {
+    if (rc < 0)
         machine_fail_memory(volume);
+    if (rc <= 0)
         return;
-    }
+    request->edges = EDGES_ASKED;
     volume->ops->edges(volume->ctx, request, request->pieces, request->n_pieces);
 }
 
@@ -229,7 +222,7 @@ void journal_move(struct volume *volume) {
 
         if (request->edges == EDGES_MISSING)
             ask_edges(volume, request);
-        if (request->edges == EDGES_ASKED ||
+        if (request->edges == EDGES_MISSING || request->edges == EDGES_ASKED ||
             volume->jseq - volume->jseq_written >= JRECORDS_IN_FLIGHT)
             break;
         if (!write_record(volume))
@@ -245,6 +238,7 @@ void journal_release(struct volume *volume) {
 
     while ((batch = volume->first) && batch->applied && !batch->pins) {
         ring_release(&volume->ring, batch->ring_end);
+        volume->by_seq[batch->seq % volume->by_seq_room] = NULL;
         volume->first = batch->next;
         if (!volume->first)
             volume->last = NULL;
@@ -294,9 +288,7 @@ void volume_journal_written(struct volume *volume, uint64_t jseq, const struct s
            volume->writing[(volume->jseq_written + 1) % JRECORDS_IN_FLIGHT] == 0)
         volume->jseq_written++;
     answer_written(volume);
-    journal_flush(volume);
-    journal_move(volume);
-    seal_move(volume);
+    machine_move(volume);
 }
 
 void volume_journal_synced(struct volume *volume, const struct s3pve_error *err) {
@@ -308,7 +300,7 @@ void volume_journal_synced(struct volume *volume, const struct s3pve_error *err)
     }
     volume->jseq_synced = volume->jseq_syncing;
     volume->jseq_syncing = 0;
-    journal_flush(volume);
+    machine_move(volume);
 }
 
 void volume_superblock_written(struct volume *volume, const struct s3pve_error *err) {
@@ -320,5 +312,5 @@ void volume_superblock_written(struct volume *volume, const struct s3pve_error *
         return;
     }
     ring_keep(&volume->ring, volume->keeping);
-    journal_move(volume);
+    machine_move(volume);
 }

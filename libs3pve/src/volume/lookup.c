@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-/* lookup.c - where the bytes are: the overlay first, then the map, in one step */
+/* lookup.c - where the bytes are: the overlay first, then the map, in one step for each piece */
 #include <assert.h>
 #include <string.h>
 
@@ -41,15 +41,42 @@ static void from_segment(struct volume *volume, struct volume_piece *piece, plac
     row->pins++;
 }
 
-int lookup(struct volume *volume, struct volume_request *request, uint64_t block, uint32_t n) {
-    while (n > 0) {
-        struct volume_piece *piece;
-        uint32_t run;
+bool request_is_edge(const struct volume_request *request, uint32_t i) {
+    uint64_t start = (request_first(request) + i) * BLOCK;
+
+    return request->offset > start || request->offset + request->len < start + BLOCK;
+}
+
+/* How many blocks are to be looked up from n_looked on, which skips those that are not; 0: none. */
+static uint32_t wanted(struct volume_request *request) {
+    uint32_t end = request_blocks(request), last = end - 1;
+
+    if (request->type == VOLUME_READ)
+        return end - request->n_looked;
+    if (request->n_looked == 0 && request_is_edge(request, 0))
+        return 1;
+    if (request->n_looked < last)
+        request->n_looked = last;
+    if (request->n_looked == last && last > 0 && request_is_edge(request, last))
+        return 1;
+    request->n_looked = end;
+    return 0;
+}
+
+int lookup(struct volume *volume, struct volume_request *request) {
+    uint32_t n, run;
+
+    while ((n = wanted(request)) > 0) {
+        uint64_t block = request_first(request) + request->n_looked;
         place_t place = map_find(volume->overlay, block, n, &run);
         bool below = place_kind(place) == PLACE_NONE;
+        struct volume_piece *piece;
 
-        if (below)
+        if (below) {
+            if (!want_block(volume, block))
+                return 0;
             place = map_find(volume->map, block, run, &run);
+        }
         piece = add_piece(request, run);
         if (!piece)
             return -1;
@@ -57,10 +84,9 @@ int lookup(struct volume *volume, struct volume_request *request, uint64_t block
             from_ring(volume, piece, place);
         else if (place_kind(place) == PLACE_DATA)
             from_segment(volume, piece, place);
-        block += run;
-        n -= run;
+        request->n_looked += run;
     }
-    return 0;
+    return 1;
 }
 
 void lookup_unpin(struct volume *volume, struct volume_request *request) {
@@ -75,5 +101,4 @@ void lookup_unpin(struct volume *volume, struct volume_request *request) {
     free(request->pieces);
     request->pieces = NULL;
     request->n_pieces = 0;
-    journal_release(volume);
 }

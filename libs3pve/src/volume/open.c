@@ -6,10 +6,9 @@
 
 #include "base/crc32c.h"
 #include "core/error.h"
+#include "volume/load.h"
 #include "volume/machine.h"
-#include "volume/open.h"
-
-#define SWAP_TRIES 3
+#include "volume/swap.h"
 
 struct opening {
     struct volume *volume;
@@ -22,91 +21,25 @@ struct opening {
     uint32_t nonce;
     struct segment_id *log; /* owned; what the listing had, in order */
     size_t n_log, log_room, at_log;
-    uint64_t cut_jseq; /* the last record in the bucket */
 };
 
 /* --------------------------------------------------------------------- root */
 
-/* After a swap whose answer was lost: is what is there ours? */
-static int swap_became(
-    const struct volume_store *store,
-    void *ctx,
-    const struct root *root,
-    char etag[ETAG_ROOM],
-    struct s3pve_error *err
-) {
-    _cleanup_(root_clear) struct root now = {0};
-    _cleanup_(buf_clear) struct buf text = {0};
-    char now_etag[ETAG_ROOM];
-
-    if (store->root_get(ctx, &text, now_etag, err) < 0 ||
-        root_decode(&now, buf_text(&text), text.len, err) < 0)
-        return -1;
-    if (now.rev == root->rev && now.owner.nonce == root->owner.nonce &&
-        now.owner.epoch == root->owner.epoch) {
-        strcpy(etag, now_etag);
-        return 1;
-    }
-    if (strcmp(now_etag, etag) == 0)
-        return 0; /* as it was */
-    return error_set(
-        err, S3PVE_E_CONFLICT, "node '%s' opened the volume at the same time", now.owner.node
-    );
-}
-
-int volume_root_swap(
-    const struct volume_store *store,
-    void *ctx,
-    struct root *root,
-    char etag[ETAG_ROOM],
-    struct s3pve_error *err
-) {
-    _free_ char *text = NULL;
-    char new_etag[ETAG_ROOM];
-    int became = 0;
-
-    root->rev++;
-    if (root_encode(root, &text, err) < 0)
-        return -1;
-    for (int i = 0; i < SWAP_TRIES && became == 0; i++) {
-        struct s3pve_error cause = S3PVE_ERROR_INIT;
-
-        if (store->root_put(ctx, text, etag, new_etag, &cause) == 0) {
-            strcpy(etag, new_etag);
-            return 0;
-        }
-        became = swap_became(store, ctx, root, etag, err);
-        if (became == 0 && err)
-            *err = cause;
-    }
-    return became > 0 ? 0 : -1;
-}
-
 static int read_root(struct opening *o, struct s3pve_error *err) {
-    _cleanup_(buf_clear) struct buf text = {0};
+    struct volume_params *params = &o->volume->params;
 
-    if (o->store->root_get(o->ctx, &text, o->etag, err) < 0)
-        return -1;
-    if (root_decode(o->root, buf_text(&text), text.len, err) < 0)
+    if (root_read(o->store, o->ctx, o->root, o->etag, err) < 0)
         return -1;
     if (o->root->deleting)
         return error_set(err, S3PVE_E_CONFLICT, "the volume is being deleted");
     if (o->root->moving_to[0])
         return error_set(err, S3PVE_E_CONFLICT, "the volume is being renamed");
-    return 0;
-}
-
-/* Another owner that is alive keeps it. */
-static int check_owner(struct opening *o, const struct volume_node *node, struct s3pve_error *err) {
-    const struct root_owner *owner = &o->root->owner;
-    bool lives = false;
-
-    if (owner->state == ROOT_CLOSED || strcmp(owner->node, node->name) == 0)
-        return 0; /* on one node, a lock on the journal decides */
-    if (o->store->owner_lives(o->ctx, owner->node, owner->incarnation, &lives, err) < 0)
-        return -1;
-    if (lives)
-        return error_set(err, S3PVE_E_CONFLICT, "node '%s' has the volume open", owner->node);
+    if (o->root->read_only)
+        return error_set(
+            err, S3PVE_E_UNSUPPORTED, "a newer version has to write to the volume: update this node"
+        );
+    memcpy(params->uuid, o->root->uuid, UUID_LEN);
+    params->size = o->root->size;
     return 0;
 }
 
@@ -174,7 +107,7 @@ static int claim(struct opening *o, const struct volume_node *node, struct s3pve
     owner->nonce = o->nonce;
     strcpy(owner->node, node->name);
     strcpy(owner->incarnation, node->incarnation);
-    return volume_root_swap(o->store, o->ctx, o->root, o->etag, err);
+    return root_swap(o->store, o->ctx, o->root, o->etag, err);
 }
 
 /* ---------------------------------------------------------------------- log */
@@ -219,13 +152,31 @@ static int apply_segment(struct opening *o, const struct segment_id *id, struct 
         return -1;
     if (segment_decode(&segment, header.data, header.len, id, o->root->uuid, err) < 0)
         return -1;
-    if (segment.jseq_first != o->cut_jseq + 1 || segment.prev_seq != volume->tip ||
+    if (segment.jseq_first != volume->jseq_applied + 1 || segment.prev_seq != volume->tip ||
         (volume->tip && memcmp(segment.prev_hash, volume->tip_hash, HASH_LEN) != 0))
         return error_set(err, S3PVE_E_CORRUPT, "segment %" PRIu64 " does not follow", id->seq);
-    if (seal_apply(volume, &segment) < 0)
-        return error_set(err, S3PVE_E_NOMEM, "no memory for the map");
-    o->cut_jseq = segment.jseq_last;
+    if (segment.read_only)
+        return error_set(
+            err, S3PVE_E_UNSUPPORTED, "a newer version has to write to the volume: update this node"
+        );
+    if (load_apply(volume, o->store, o->ctx, &segment, err) < 0)
+        return -1;
     segment_hash(header.data, header.len, volume->tip_hash);
+    return 0;
+}
+
+/* Segments that were stored too late to be part of the volume: dead from the start. */
+static int note_strays(struct opening *o, struct s3pve_error *err) {
+    for (size_t i = 0; i < o->n_log; i++) {
+        struct table_row row = {.id = o->log[i], .type = OBJECT_DATA, .died_seq = o->log[i].seq};
+        const struct root_epoch *epoch = root_epoch_of(o->root, row.id.seq);
+
+        if (row.id.seq <= o->volume->tip && row.id.epoch == epoch->epoch &&
+            row.id.nonce == epoch->nonce)
+            continue;
+        if (table_add(&o->volume->table, &row) < 0)
+            return error_set(err, S3PVE_E_NOMEM, "no memory for the log");
+    }
     return 0;
 }
 
@@ -237,7 +188,8 @@ static int roll_forward(struct opening *o, struct s3pve_error *err) {
     const struct root_epoch *last = last_epoch(o);
     uint64_t seq;
 
-    if (o->store->log_list(o->ctx, o->root->head_seq, note_segment, o, err) < 0)
+    if (load_checkpoint(o->volume, o->store, o->ctx, o->root, err) < 0 ||
+        o->store->log_list(o->ctx, o->root->head_seq, note_segment, o, err) < 0)
         return -1;
     for (seq = o->root->head_seq + 1;; seq++) {
         const struct segment_id *id = find_segment(o, seq);
@@ -247,11 +199,11 @@ static int roll_forward(struct opening *o, struct s3pve_error *err) {
         if (apply_segment(o, id, err) < 0)
             return -1;
     }
-    if (last && seq < last->first)
+    if (last && (seq < last->first || seq <= last->last))
         return error_set(
             err, S3PVE_E_CORRUPT, "segment %" PRIu64 " of the volume is missing in the bucket", seq
         );
-    return 0;
+    return note_strays(o, err);
 }
 
 /* ------------------------------------------------------------------- replay */
@@ -318,8 +270,8 @@ static int replay_one(struct opening *o, struct replay *replay, struct s3pve_err
     rc = read_data(o, replay, record, err);
     if (rc <= 0)
         return rc;
-    if (record->jseq > o->cut_jseq) {
-        if (!replay->n_records && record->jseq != o->cut_jseq + 1)
+    if (record->jseq > o->volume->jseq_applied) {
+        if (!replay->n_records && record->jseq != o->volume->jseq_applied + 1)
             return error_set(err, S3PVE_E_CORRUPT, "the journal does not go on from the bucket");
         if (keep_record(o, replay, err) < 0)
             return -1;
@@ -355,7 +307,7 @@ static int replay_journal(struct opening *o, struct s3pve_error *err) {
         ring->tail = ring->head;
     else
         ring->tail = o->volume->first->ring_first;
-    o->volume->jseq = replay.n_records ? replay.jseq - 1 : o->cut_jseq;
+    o->volume->jseq = replay.n_records ? replay.jseq - 1 : o->volume->jseq_applied;
     return o->store->ring_write(o->ctx, ring_place(ring, ring->head), nothing, BLOCK, err);
 }
 
@@ -367,7 +319,7 @@ static int recover_journal(struct opening *o, struct s3pve_error *err) {
         return -1;
     new_journal(o);
     o->volume->ring = (struct ring){.len = o->ring_len};
-    o->volume->jseq = o->cut_jseq;
+    o->volume->jseq = o->volume->jseq_applied;
     return 0;
 }
 
@@ -379,7 +331,7 @@ static int commit(struct opening *o, struct s3pve_error *err) {
     if (root_add_epoch(o->root, volume->tip + 1) < 0)
         return error_set(err, S3PVE_E_NOMEM, "too many openings without a checkpoint");
     o->root->owner.state = ROOT_OPEN;
-    if (volume_root_swap(o->store, o->ctx, o->root, o->etag, err) < 0)
+    if (root_swap(o->store, o->ctx, o->root, o->etag, err) < 0)
         return -1;
     o->journal.epoch = o->root->owner.epoch;
     o->journal.nonce = o->nonce;
@@ -400,12 +352,14 @@ static void start(struct opening *o) {
     volume->seed = o->journal.seed;
     volume->generation = o->journal.generation;
     volume->jseq_written = volume->jseq;
-    volume->jseq_applied = o->cut_jseq;
-    seal_move(volume);
+    volume->checkpoint_wanted = o->root->n_epochs > ROOT_EPOCHS_MANY;
+    memcpy(volume->sealed_hash, volume->tip_hash, HASH_LEN);
+    machine_move(volume);
 }
 
 static int open_steps(struct opening *o, const struct volume_node *node, struct s3pve_error *err) {
-    if (read_root(o, err) < 0 || check_owner(o, node, err) < 0 || read_journal(o, err) < 0)
+    if (read_root(o, err) < 0 || root_check_owner(o->store, o->ctx, o->root, node, err) < 0 ||
+        read_journal(o, err) < 0)
         return -1;
     if (claim(o, node, err) < 0 || roll_forward(o, err) < 0 || recover_journal(o, err) < 0)
         return -1;
@@ -413,6 +367,18 @@ static int open_steps(struct opening *o, const struct volume_node *node, struct 
         return -1;
     start(o);
     return 0;
+}
+
+/* What seems to be missing may have been deleted by who took the volume from us. */
+static void blame_rival(struct opening *o, struct s3pve_error *err) {
+    _cleanup_(root_clear) struct root now = {0};
+    char etag[ETAG_ROOM];
+
+    if (root_read(o->store, o->ctx, &now, etag, NULL) < 0 || strcmp(etag, o->etag) == 0)
+        return;
+    error_set(
+        err, S3PVE_E_CONFLICT, "node '%s' opened the volume at the same time", now.owner.node
+    );
 }
 
 int volume_open(
@@ -425,8 +391,13 @@ int volume_open(
     struct s3pve_error *err
 ) {
     struct opening o = {.volume = volume, .store = store, .ctx = ctx, .root = root, .etag = etag};
-    int rc = open_steps(&o, node, err);
+    struct s3pve_error cause = S3PVE_ERROR_INIT;
+    int rc = open_steps(&o, node, &cause);
 
     free(o.log);
+    if (rc < 0 && (cause.code == S3PVE_E_CORRUPT || cause.code == S3PVE_E_NOT_FOUND))
+        blame_rival(&o, &cause);
+    if (rc < 0 && err)
+        *err = cause;
     return rc;
 }

@@ -17,8 +17,8 @@
  * set; NOT_FOUND and CONFLICT are answers, everything else has been tried often enough. */
 struct volume_store {
     int (*root_get)(void *ctx, struct buf *text, char etag[ETAG_ROOM], struct s3pve_error *err);
-    /* Replace the version @etag.  CONFLICT: it is another one now.  Other errors say nothing about
-     * whether it was replaced. */
+    /* Replace the version @etag, "": if there is none.  CONFLICT: it is another one now.  Other
+     * errors say nothing about whether it was replaced. */
     int (*root_put
     )(void *ctx,
       const char *text,
@@ -35,6 +35,29 @@ struct volume_store {
     /* The first bytes of a segment, as many as its header has. */
     int (*header_get
     )(void *ctx, const struct segment_id *id, struct buf *header, struct s3pve_error *err);
+    /* Pages of the map, any number of them at once and in any order. */
+    int (*pages_get
+    )(void *ctx,
+      const struct volume_page *pages,
+      uint32_t n,
+      int (*each)(void *each_ctx, uint32_t i, const struct buf *bytes, struct s3pve_error *err),
+      void *each_ctx,
+      struct s3pve_error *err);
+
+    /* Objects below the data directory, by name.  A name is never used twice for other bytes. */
+    int (*object_get)(void *ctx, const char *name, struct buf *bytes, struct s3pve_error *err);
+    int (*object_put
+    )(void *ctx, const char *name, const struct buf *bytes, struct s3pve_error *err);
+    /* Some thousand names at most of those there are; none: there are none. */
+    int (*objects_list
+    )(void *ctx,
+      int (*each)(void *each_ctx, const char *name),
+      void *each_ctx,
+      struct s3pve_error *err);
+    int (*objects_delete
+    )(void *ctx, const char (*names)[OBJECT_NAME], uint32_t n, struct s3pve_error *err);
+    int (*root_delete)(void *ctx, struct s3pve_error *err);
+
     /* Does the process that owns it live?  May take as long as a lease. */
     int (*owner_lives
     )(void *ctx, const char *node, const char *incarnation, bool *ret_lives, struct s3pve_error *err
@@ -80,14 +103,59 @@ int volume_open(
 );
 
 /*
- * Swap the root for @root, whose rev it counts up.  What became of a lost answer is read back (I8).
- * Return: 0 with the new @etag, or -1 with @err set; CONFLICT: somebody else was first.
+ * The rest are protocols of the owner with its root, one at a time, begun by reading it: CONFLICT,
+ * if it is another's now.  Other errors do not say that nothing was done; to do it again is fine.
  */
-int volume_root_swap(
+
+/* Store the objects of @checkpoint, and name it in the root.  Does not touch the machine. */
+int volume_publish(
     const struct volume_store *store,
     void *ctx,
-    struct root *root,
-    char etag[ETAG_ROOM],
+    const struct checkpoint *checkpoint,
+    struct s3pve_error *err
+);
+
+/* Nothing but the next rev: what anybody else was about to do to the root fails. */
+int volume_reclaim(
+    const struct volume *volume,
+    const struct volume_store *store,
+    void *ctx,
+    struct s3pve_error *err
+);
+
+/* The root says @size from now on: volume_resized() then.  INVALID: it would be smaller. */
+int volume_grow(
+    const struct volume *volume,
+    const struct volume_store *store,
+    void *ctx,
+    uint64_t size,
+    struct s3pve_error *err
+);
+
+/*
+ * A drained volume becomes `closed`, and anybody's.  After an error it may be, so it takes no more
+ * requests: close it again, or free the machine and open it.
+ */
+int volume_close(
+    const struct volume *volume,
+    const struct volume_store *store,
+    void *ctx,
+    struct s3pve_error *err
+);
+
+/* ------------------------------------------------------ volumes that nobody has open */
+
+/* @root: uuid, size, segment_blocks, and in json what others want to keep there.  CONFLICT: there
+ * is one of this name. */
+int volume_create(
+    const struct volume_store *store, void *ctx, struct root *root, struct s3pve_error *err
+);
+
+/* All of it.  What was begun goes on when it is called again.  CONFLICT: a node has it open. */
+int volume_delete(
+    const struct volume_store *store,
+    void *ctx,
+    const struct volume_node *node,
     struct s3pve_error *err
 );
 

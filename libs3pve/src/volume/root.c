@@ -154,11 +154,12 @@ static bool get_members(const json_t *json, struct root *root) {
 
     if (!get_text(json, "uuid", uuid, sizeof(uuid)) || !uuid_parse(uuid, root->uuid) ||
         !get_number(json, "rev", INT64_MAX, &root->rev) ||
-        !get_number(json, "size", (uint64_t)1 << 60, &root->size) || root->size % 512 ||
+        !get_number(json, "size", VOLUME_BYTES_MAX, &root->size) || root->size % 512 ||
         !get_number(json, "object_size", SEGMENT_BLOCKS_MAX * (uint64_t)BLOCK, &segment) ||
         segment < BLOCK || segment % BLOCK)
         return false;
     root->segment_blocks = (uint32_t)(segment / BLOCK);
+    root->read_only = json_array_size(json_object_get(json, "ro_compat")) != 0;
     root->deleting = json_is_true(json_object_get(json, "deleting"));
     return get_maybe(json, "moving_to", root->moving_to, sizeof(root->moving_to)) &&
            get_owner(json, &root->owner) && get_epochs(json, root) && get_head(json, root);
@@ -169,7 +170,6 @@ static bool is_newer(const json_t *json) {
 
     return json_integer_value(json_object_get(json, "version")) != VERSION ||
            json_array_size(json_object_get(json, "incompat")) != 0 ||
-           json_array_size(json_object_get(json, "ro_compat")) != 0 ||
            !get_number(json, "block", UINT32_MAX, &block) || block != BLOCK;
 }
 
@@ -301,7 +301,7 @@ const struct root_epoch *root_epoch_of(const struct root *root, uint64_t seq) {
     return NULL;
 }
 
-static void forget_epochs(struct root *root) {
+void root_forget_epochs(struct root *root) {
     uint32_t n = 0;
 
     while (n + 1 < root->n_epochs && root->epochs[n].last <= root->head_seq)
@@ -315,7 +315,7 @@ int root_add_epoch(struct root *root, uint64_t first) {
 
     if (root->n_epochs)
         root->epochs[root->n_epochs - 1].last = first - 1;
-    forget_epochs(root);
+    root_forget_epochs(root);
     if (root->n_epochs >= ROOT_EPOCHS_MAX)
         return -1;
     epochs = reallocarray(root->epochs, root->n_epochs + 1, sizeof(*epochs));

@@ -40,6 +40,7 @@ struct root {
     uint32_t n_epochs;
     uint64_t head_seq;                 /* the segment up to which the checkpoint goes */
     char head_checkpoint[ROOT_OBJECT]; /* its last object; "" the empty map */
+    bool read_only;                    /* ro_compat names something that we do not know */
     bool deleting;
     char moving_to[ROOT_OBJECT]; /* "" it is not */
 };
@@ -52,9 +53,12 @@ int root_decode(struct root *root, const char *text, size_t len, struct s3pve_er
 /* Into *ret_text, which the caller frees.  Return: 0, or -1 with @err set (NOMEM). */
 int root_encode(const struct root *root, char **ret_text, struct s3pve_error *err);
 
-/* A new epoch of the owner, from @first on; the last one ends before it.  Those that end before
- * head_seq go.  0, or -1 without memory or beyond ROOT_EPOCHS_MAX. */
+/* A new epoch of the owner, from @first on; the last one ends before it.  0, or -1 without memory
+ * or beyond ROOT_EPOCHS_MAX. */
 int root_add_epoch(struct root *root, uint64_t first);
+
+/* Those that end before head_seq go, but for the last. */
+void root_forget_epochs(struct root *root);
 
 /* Which epoch segment @seq is of, or NULL. */
 const struct root_epoch *root_epoch_of(const struct root *root, uint64_t seq);

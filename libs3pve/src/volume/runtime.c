@@ -310,6 +310,8 @@ static int read_params(
         .segment_blocks = root.segment_blocks,
         .seal_age_ms = options->seal_age_ms ? options->seal_age_ms : SEAL_AGE_MS,
         .puts = VOLUME_PUTS,
+        .map_memory = VOLUME_MAP_MEMORY,
+        .grace_ms = VOLUME_GRACE_MS,
     };
     memcpy(rt->params.uuid, root.uuid, UUID_LEN);
     return 0;
@@ -473,6 +475,7 @@ struct runtime *runtime_close(struct runtime *rt) {
     volume_free(rt->volume);
     journal_file_close(rt->journal);
     root_clear(&rt->root);
+    runtime_map_clear(rt);
     if (rt->is_held)
         lease_drop(rt->volumes->lease);
     pthread_cond_destroy(&rt->changed);

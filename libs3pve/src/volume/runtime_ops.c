@@ -237,29 +237,15 @@ static void reclaimed(struct runtime *rt, void *arg) {
         machine_fail(rt->volume, &rt->reclaim_error);
 }
 
-/* A swap that changes nothing but the version: who was about to take the volume fails now, and if
- * somebody has it, we do. */
-static int swap_root(struct runtime *rt, struct s3pve_error *err) {
-    _cleanup_(root_clear) struct root root = {0};
-    const struct root_owner *owner = &root.owner;
-
-    if (store_root(&rt->store, &root, rt->etag, err) < 0)
-        return -1;
-    if (owner->epoch != rt->root.owner.epoch || owner->nonce != rt->root.owner.nonce)
-        return error_set(
-            err,
-            S3PVE_E_CONFLICT,
-            "node '%s' has taken the volume, as this one was not heard of for too long",
-            owner->node
-        );
-    return volume_root_swap(&store_ops, &rt->store, &root, rt->etag, err);
-}
-
+/* Who was about to take the volume fails now; and if somebody has it, we do. */
 static void reclaim_job(void *arg) {
     struct runtime *rt = arg;
 
     rt->reclaim_error = S3PVE_ERROR_INIT;
-    if (swap_root(rt, &rt->reclaim_error) < 0 && rt->reclaim_error.code != S3PVE_E_CONFLICT)
+    pthread_mutex_lock(&rt->root_lock);
+    volume_reclaim(rt->volume, &store_ops, &rt->store, &rt->reclaim_error);
+    pthread_mutex_unlock(&rt->root_lock);
+    if (rt->reclaim_error.code && rt->reclaim_error.code != S3PVE_E_CONFLICT)
         store_again(&rt->store, 3);
     runtime_post_job(rt, &rt->reclaim_event);
 }
@@ -300,6 +286,9 @@ const struct volume_ops runtime_volume_ops = {
     .journal_sync = journal_sync,
     .superblock_write = superblock_write,
     .segment_put = segment_put,
+    .page_get = runtime_page_get,
+    .checkpoint_put = runtime_checkpoint_put,
+    .objects_delete = runtime_objects_delete,
     .lease_valid = lease_valid,
     .wake_at = wake_at,
 };
@@ -308,4 +297,5 @@ void runtime_ops_init(struct runtime *rt) {
     rt->syncing.event.fn = synced;
     rt->superblock.event.fn = superblock_written;
     rt->reclaim_event.fn = reclaimed;
+    runtime_map_init(rt);
 }

@@ -5,6 +5,7 @@
  *     runtime.c          opening, the thread and its events, the end
  *     runtime_ops.c      what the machine wants done: journal, uploads, lease
  *     runtime_read.c     reads, edges of writes, reading ahead
+ *     runtime_map.c      pages of the map, checkpoints, deletions
  */
 #ifndef VOLUME_RUNTIME_PRIVATE_H
 #define VOLUME_RUNTIME_PRIVATE_H
@@ -62,7 +63,10 @@ struct runtime {
     struct written written[4 * JRECORDS_IN_FLIGHT];
     unsigned n_written;
     struct iovec iov[1 + JRECORD_ENTRIES_MAX];
-    struct io syncing, superblock;
+    struct io syncing, superblock, publishing, deleting;
+    const struct checkpoint *checkpoint; /* being published; the machine's */
+    char (*doomed)[OBJECT_NAME];         /* owned; objects being deleted */
+    uint32_t n_doomed;
     int64_t wake_ms; /* 0: never */
     uint64_t term;   /* of the lease, when the root was last known to be ours */
     bool reclaiming; /* a thread is finding out */
@@ -73,6 +77,8 @@ struct runtime {
     unsigned n_ahead; /* requests of ours */
     bool out_of_memory;
     struct runtime_stats counts; /* of what there was so far */
+
+    pthread_mutex_t root_lock; /* for one protocol with the root after the other */
 
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t changed;
@@ -103,6 +109,14 @@ void runtime_ops_init(struct runtime *runtime);
 void runtime_tell_written(struct runtime *runtime);
 /* After the lease was not valid for a while: is the volume still ours? */
 void runtime_check_lease(struct runtime *runtime);
+
+/* --- runtime_map.c */
+
+void runtime_map_init(struct runtime *runtime);
+void runtime_map_clear(struct runtime *runtime);
+void runtime_page_get(void *ctx, const struct volume_page *page);
+void runtime_checkpoint_put(void *ctx, const struct checkpoint *checkpoint);
+void runtime_objects_delete(void *ctx, const char (*names)[OBJECT_NAME], uint32_t n);
 
 /* --- runtime_read.c */
 

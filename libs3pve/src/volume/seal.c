@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * seal.c - batches become segments; stored ones, in order of seq, move the map (I4)
+ * seal.c - batches become segments
  *
  * The list of batches, oldest first:
  *
@@ -11,13 +11,35 @@
 
 #include "volume/machine.h"
 
+/* A place for one more: their seqs follow each other, so each has its own. */
+static int make_room(struct volume *volume) {
+    uint64_t n = volume->last ? volume->last->seq - volume->first->seq + 2 : 1;
+    uint32_t room = volume->by_seq_room ? volume->by_seq_room : 8;
+    struct batch **by_seq;
+
+    while (room < n)
+        room *= 2;
+    if (room == volume->by_seq_room)
+        return 0;
+    by_seq = calloc(room, sizeof(*by_seq));
+    if (!by_seq)
+        return -1;
+    for (struct batch *batch = volume->first; batch; batch = batch->next)
+        by_seq[batch->seq % room] = batch;
+    free(volume->by_seq);
+    volume->by_seq = by_seq;
+    volume->by_seq_room = room;
+    return 0;
+}
+
 static struct batch *begin_batch(struct volume *volume) {
     uint64_t seq = volume->last ? volume->last->seq + 1 : volume->tip + 1;
-    struct batch *batch = batch_new(seq);
+    struct batch *batch = make_room(volume) < 0 ? NULL : batch_new(seq);
 
     if (!batch)
         return NULL;
     batch->since_ms = volume->now_ms;
+    volume->by_seq[seq % volume->by_seq_room] = batch;
     if (volume->last)
         volume->last->next = batch;
     else
@@ -37,12 +59,13 @@ struct batch *seal_batch_for(struct volume *volume, const struct jrecord *record
     return batch;
 }
 
-struct batch *batch_of(struct volume *volume, uint32_t seq) {
-    struct batch *batch = volume->first;
+struct batch *batch_of(const struct volume *volume, uint32_t seq) {
+    struct batch *batch;
 
-    while (batch && (uint32_t)batch->seq != seq)
-        batch = batch->next;
-    return batch;
+    if (!volume->first)
+        return NULL;
+    batch = volume->by_seq[seq % volume->by_seq_room];
+    return batch && (uint32_t)batch->seq == seq ? batch : NULL;
 }
 
 /* --------------------------------------------------------------------- seal */
@@ -55,7 +78,7 @@ static void fill_segment(struct volume *volume, struct batch *batch) {
     segment->prev_seq = batch->seq - 1;
     segment->size_blocks = (volume->params.size + BLOCK - 1) / BLOCK;
     memcpy(segment->uuid, volume->params.uuid, UUID_LEN);
-    memcpy(segment->prev_hash, volume->tip_hash, HASH_LEN);
+    memcpy(segment->prev_hash, volume->sealed_hash, HASH_LEN);
 }
 
 static void seal(struct volume *volume, struct batch *batch) {
@@ -72,7 +95,8 @@ static void seal(struct volume *volume, struct batch *batch) {
         machine_fail_memory(volume);
         return;
     }
-    segment_hash(header.data, header.len, volume->tip_hash);
+    segment_hash(header.data, header.len, batch->hash);
+    memcpy(volume->sealed_hash, batch->hash, HASH_LEN);
     batch->sealed = true;
     volume->n_puts++;
     volume->ops->segment_put(volume->ctx, &batch->segment.id, header.data, header.len, pieces, n);
@@ -85,7 +109,7 @@ static bool is_wanted(const struct volume *volume, const struct batch *batch) {
 
     if (batch_is_empty(batch))
         return false;
-    if (batch != volume->last || age >= (int64_t)volume->params.seal_age_ms)
+    if (batch != volume->last || volume->draining || age >= (int64_t)volume->params.seal_age_ms)
         return true;
     if (volume->params.bucket && flush && flush->jseq >= batch->jseq_first)
         return true;
@@ -102,79 +126,6 @@ void seal_move(struct volume *volume) {
             break;
         seal(volume, batch);
     }
-    if (volume->last && !volume->last->sealed && !batch_is_empty(volume->last))
-        volume->ops->wake_at(
-            volume->ctx, volume->last->since_ms + (int64_t)volume->params.seal_age_ms
-        );
-}
-
-/* -------------------------------------------------------------------- apply */
-
-struct applying {
-    struct table *table;
-    uint64_t seq;
-};
-
-static void displace(void *ctx, uint64_t block, uint32_t n, place_t place) {
-    const struct applying *applying = ctx;
-
-    if (place_kind(place) == PLACE_DATA)
-        table_displace(applying->table, map_row(place), n, applying->seq);
-}
-
-static place_t place_of(uint32_t row, const struct extent *extent) {
-    static const enum place_kind kinds[] = {
-        [EXTENT_DATA] = PLACE_DATA,
-        [EXTENT_ZERO] = PLACE_ZERO,
-        [EXTENT_UNMAP] = PLACE_NONE,
-    };
-
-    return map_place(row, extent->data, kinds[extent->kind]);
-}
-
-int seal_apply(struct volume *volume, const struct segment *segment) {
-    struct applying applying = {&volume->table, segment->id.seq};
-    int64_t row = table_add(&volume->table, segment);
-
-    assert(segment->id.seq == volume->tip + 1); /* (I4) */
-    if (row < 0)
-        return -1;
-    for (uint32_t i = 0; i < segment->n_extents; i++) {
-        const struct extent *extent = &segment->extents[i];
-
-        map_each(volume->map, extent->block, extent->block + extent->n, displace, &applying);
-        if (map_set(volume->map, extent->block, extent->n, place_of((uint32_t)row, extent)) < 0)
-            return -1;
-    }
-    volume->tip = segment->id.seq;
-    return 0;
-}
-
-/* What of the overlay is still of this batch; what newer ones wrote stays. */
-static int uncover(struct volume *volume, const struct batch *batch, const struct extent *extent) {
-    uint64_t block = extent->block, end = block + extent->n;
-    uint32_t n;
-
-    for (; block < end; block += n) {
-        place_t place = map_find(volume->overlay, block, (uint32_t)(end - block), &n);
-
-        if (place_kind(place) == PLACE_NONE || overlay_seq(place) != (uint32_t)batch->seq)
-            continue;
-        if (map_set(volume->overlay, block, n, PLACE_NONE) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int apply(struct volume *volume, struct batch *batch) {
-    if (seal_apply(volume, &batch->segment) < 0)
-        return -1;
-    for (uint32_t i = 0; i < batch->segment.n_extents; i++)
-        if (uncover(volume, batch, &batch->segment.extents[i]) < 0)
-            return -1;
-    batch->applied = true;
-    volume->jseq_applied = batch->jseq_last;
-    return 0;
 }
 
 void volume_segment_stored(struct volume *volume, uint64_t seq) {
@@ -183,18 +134,18 @@ void volume_segment_stored(struct volume *volume, uint64_t seq) {
     assert(batch && batch->sealed && !batch->stored);
     batch->stored = true;
     volume->n_puts--;
-    for (batch = volume->first; batch && !volume->failure.code; batch = batch->next) {
-        if (batch->applied)
-            continue;
-        if (!batch->stored)
-            break;
-        if (apply(volume, batch) < 0)
-            machine_fail_memory(volume);
-    }
-    if (volume->failure.code)
-        return;
-    journal_release(volume);
-    journal_flush(volume);
-    journal_move(volume);
-    seal_move(volume);
+    machine_move(volume);
+}
+
+/* -------------------------------------------------------------------- drain */
+
+void volume_drain(struct volume *volume, bool drain) {
+    volume->draining = drain;
+    machine_move(volume);
+}
+
+bool volume_is_drained(const struct volume *volume) {
+    return !volume->queue.head && !volume->unanswered.head && !volume->flushes.head &&
+           !volume->waiting.head && volume->jseq_applied == volume->jseq && !volume->checkpoint &&
+           !volume->superblock_busy && volume->published == volume->tip;
 }

@@ -197,7 +197,8 @@ static void unpack_fixed(const uint8_t *at, struct segment *segment, struct tabl
     tables->data_at = unpack_u32(&at);
     tables->data_len = unpack_u64(&at);
     tables->incompat = unpack_u64(&at);
-    at += 16; /* ro_compat, compat */
+    segment->read_only = unpack_u64(&at) != 0;
+    at += 8; /* compat */
     segment->made_ns = unpack_u64(&at);
 }
 

@@ -16,6 +16,7 @@
 #define BLOCK 4096u
 #define SEGMENT_FRAME 32u /* blocks of a frame, at most */
 #define SEGMENT_NAME 40   /* room for segment_name() */
+#define OBJECT_NAME 48    /* and for any object's name below the data directory */
 #define UUID_LEN 16
 #define HASH_LEN 16 /* the first bytes of a SHA-256 */
 
@@ -53,6 +54,7 @@ struct segment {
     uint64_t jseq_first, jseq_last; /* the records whose net effect it is */
     uint64_t size_blocks;           /* of the volume when it was sealed */
     uint64_t made_ns;               /* wall clock; for people */
+    bool read_only;                 /* ro_compat has something that we do not know */
 
     struct extent *extents; /* owned; in order of block, without overlap */
     uint32_t n_extents;

@@ -7,11 +7,9 @@
 
 #include "base/clock.h"
 #include "core/error.h"
-#include "volume/store.h"
+#include "volume/store_private.h"
 
-#define KEY_ROOM (LIMIT_KEY + 64)
-
-static struct s3pve_call call_of(const struct store *store) {
+struct s3pve_call store_call(const struct store *store) {
     return (struct s3pve_call){.timeout_ms = VOLUME_CALL_MS, .cancel = store->cancel};
 }
 
@@ -38,7 +36,7 @@ bool store_again(const struct store *store, unsigned n) {
 
 static int root_get(void *ctx, struct buf *text, char etag[ETAG_ROOM], struct s3pve_error *err) {
     struct store *store = ctx;
-    struct s3pve_call call = call_of(store);
+    struct s3pve_call call = store_call(store);
     struct s3pve_info info;
     _free_ char *data = NULL;
     char key[KEY_ROOM];
@@ -55,8 +53,12 @@ static int root_put(
     void *ctx, const char *text, const char *etag, char new_etag[ETAG_ROOM], struct s3pve_error *err
 ) {
     struct store *store = ctx;
-    struct s3pve_call call = call_of(store);
-    struct s3pve_put_options options = {.content_type = "application/json", .if_match = etag};
+    struct s3pve_call call = store_call(store);
+    struct s3pve_put_options options = {
+        .content_type = "application/json",
+        .if_match = etag[0] ? etag : NULL,
+        .if_absent = !etag[0],
+    };
     struct s3pve_info info;
     char key[KEY_ROOM];
 
@@ -105,7 +107,7 @@ int store_root(
 int store_create(
     struct store *store, uint64_t size, uint32_t segment_blocks, struct s3pve_error *err
 ) {
-    struct s3pve_call call = call_of(store);
+    struct s3pve_call call = store_call(store);
     struct s3pve_put_options options = {.content_type = "application/json", .if_absent = true};
     struct root root = {.size = size, .rev = 1, .segment_blocks = segment_blocks};
     _free_ char *text = NULL;
@@ -124,7 +126,7 @@ int store_create(
 int store_put(
     struct store *store, const char *name, const void *data, size_t len, struct s3pve_error *err
 ) {
-    struct s3pve_call call = call_of(store);
+    struct s3pve_call call = store_call(store);
     char key[KEY_ROOM];
 
     snprintf(key, sizeof(key), "%s/%s", store->data, name);
@@ -140,7 +142,7 @@ int store_get(
     size_t *ret_len,
     struct s3pve_error *err
 ) {
-    struct s3pve_call call = call_of(store);
+    struct s3pve_call call = store_call(store);
     char key[KEY_ROOM];
 
     snprintf(key, sizeof(key), "%s/%s", store->data, name);
@@ -174,7 +176,7 @@ static int log_list(
     struct s3pve_error *err
 ) {
     struct store *store = ctx;
-    struct s3pve_call call = call_of(store);
+    struct s3pve_call call = store_call(store);
     char prefix[KEY_ROOM], start[KEY_ROOM], last[SEGMENT_NAME];
     struct s3pve_list *list = NULL;
     struct s3pve_entry entry;
@@ -274,8 +276,14 @@ static uint32_t store_random(void *ctx) {
 const struct volume_store store_ops = {
     .root_get = root_get,
     .root_put = root_put,
+    .root_delete = store_root_delete,
     .log_list = log_list,
     .header_get = header_get,
+    .pages_get = store_pages_get,
+    .object_get = store_object_get,
+    .object_put = store_object_put,
+    .objects_list = store_objects_list,
+    .objects_delete = store_objects_delete,
     .owner_lives = owner_lives,
     .superblocks_read = superblocks_read,
     .superblock_write = superblock_write,

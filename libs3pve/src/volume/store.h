@@ -12,6 +12,7 @@
 #include "volume/headers.h"
 #include "volume/journal_file.h"
 #include "volume/lease.h"
+#include "volume/volume.h"
 
 struct store {
     struct s3pve_client *client; /* borrowed, as these */
@@ -53,6 +54,12 @@ int store_get(
     size_t len,
     size_t *ret_len,
     struct s3pve_error *err
+);
+
+/* A page of the map, which the bucket has: for as long as it takes.  0, or -1 (CANCELLED, and what
+ * will not pass). */
+int store_page(
+    struct store *store, const struct volume_page *page, struct buf *bytes, struct s3pve_error *err
 );
 
 /*

@@ -45,6 +45,9 @@ struct volume *volume_free(struct volume *volume) {
         batch_free(volume->first);
         volume->first = next;
     }
+    free(volume->by_seq);
+    checkpoint_free(volume->checkpoint);
+    leaves_clear(&volume->leaves);
     map_free(volume->overlay);
     map_free(volume->map);
     table_clear(&volume->table);
@@ -52,8 +55,15 @@ struct volume *volume_free(struct volume *volume) {
     return NULL;
 }
 
+void machine_answer_with(
+    struct volume *volume, struct volume_request *request, const struct s3pve_error *err
+) {
+    lookup_unpin(volume, request);
+    volume->ops->answer(volume->ctx, request, err);
+}
+
 void machine_answer(struct volume *volume, struct volume_request *request) {
-    volume->ops->answer(volume->ctx, request, volume->failure.code ? &volume->failure : NULL);
+    machine_answer_with(volume, request, volume->failure.code ? &volume->failure : NULL);
 }
 
 static void answer_all(struct volume *volume, struct queue *queue) {
@@ -68,9 +78,14 @@ void machine_fail(struct volume *volume, const struct s3pve_error *cause) {
     if (volume->failure.code)
         return;
     volume->failure = *cause;
+    answer_all(volume, &volume->waiting);
     answer_all(volume, &volume->unanswered);
     answer_all(volume, &volume->flushes);
     answer_all(volume, &volume->queue);
+}
+
+void volume_fail(struct volume *volume, const struct s3pve_error *cause) {
+    machine_fail(volume, cause);
 }
 
 void machine_fail_memory(struct volume *volume) {
@@ -85,57 +100,92 @@ static bool has_edges(const struct volume_request *request) {
            (request->offset % BLOCK || (request->offset + request->len) % BLOCK);
 }
 
-static void read(struct volume *volume, struct volume_request *request) {
+void machine_read(struct volume *volume, struct volume_request *request) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
+    int rc = lookup(volume, request);
 
-    if (lookup(volume, request, request_first(request), request_blocks(request)) == 0) {
+    if (rc > 0) {
         volume->ops->read(volume->ctx, request, request->pieces, request->n_pieces);
-        return;
+    } else if (rc == 0) {
+        queue_add(&volume->waiting, request);
+    } else {
+        error_set(&err, S3PVE_E_NOMEM, "no memory for a read");
+        machine_answer_with(volume, request, &err);
     }
-    lookup_unpin(volume, request);
-    error_set(&err, S3PVE_E_NOMEM, "no memory for a read");
-    volume->ops->answer(volume->ctx, request, &err);
+}
+
+/* ------------------------------------------------------------------- moving */
+
+static int64_t sooner(const struct volume *volume, int64_t at_ms, int64_t other_ms) {
+    return other_ms > volume->now_ms && other_ms < at_ms ? other_ms : at_ms;
+}
+
+/* The next moment at which time alone changes something. */
+static void wake(struct volume *volume) {
+    const struct batch *open = volume->last && !volume->last->sealed ? volume->last : NULL;
+    int64_t at_ms = INT64_MAX;
+
+    if (open && !batch_is_empty(open))
+        at_ms = sooner(volume, at_ms, open->since_ms + (int64_t)volume->params.seal_age_ms);
+    if (volume->tip > volume->taken_seq)
+        at_ms = sooner(volume, at_ms, volume->dirty_since_ms + CHECKPOINT_AGE_MS);
+    at_ms = sooner(volume, at_ms, volume->take_again_ms);
+    if (volume->aging)
+        at_ms = sooner(volume, at_ms, volume->aging_since_ms + (int64_t)volume->params.grace_ms);
+    if (at_ms < INT64_MAX)
+        volume->ops->wake_at(volume->ctx, at_ms);
+}
+
+void machine_move(struct volume *volume) {
+    static void (*const parts[])(struct volume *) = {
+        apply_move, journal_release, journal_flush, journal_move, seal_move, take_move, sweep_move};
+
+    for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]) && !volume->failure.code; i++)
+        parts[i](volume);
+    if (volume->failure.code)
+        return;
+    leaves_trim(&volume->leaves, volume->map, volume->params.map_memory);
+    wake(volume);
 }
 
 void volume_submit(struct volume *volume, struct volume_request *request) {
+    request->n_looked = request->n_taken = request->n_pieces = 0;
+    request->pieces = NULL;
     if (volume->failure.code) {
         machine_answer(volume, request);
         return;
     }
-    request->n_taken = 0;
     request->edges = has_edges(request) ? EDGES_MISSING : EDGES_NONE;
     switch (request->type) {
-    case VOLUME_READ: read(volume, request); return;
+    case VOLUME_READ: machine_read(volume, request); return;
     case VOLUME_FLUSH: /* covers what was answered before it */
         request->jseq = volume->jseq_written;
         queue_add(&volume->flushes, request);
-        journal_flush(volume);
         break;
     case VOLUME_WRITE:
-    case VOLUME_ZERO:
-        queue_add(&volume->queue, request);
-        journal_move(volume);
-        break;
+    case VOLUME_ZERO: queue_add(&volume->queue, request); break;
     }
-    seal_move(volume);
+    machine_move(volume);
 }
 
 void volume_tick(struct volume *volume, int64_t now_ms) {
     assert(now_ms >= volume->now_ms);
+    if (!volume->now_ms)
+        volume->dirty_since_ms = now_ms; /* since it was opened, as far as we know */
     volume->now_ms = now_ms;
-    if (volume->failure.code)
-        return;
-    journal_flush(volume); /* the lease may be valid again */
-    seal_move(volume);
+    machine_move(volume); /* the lease may be valid again, something old enough */
+}
+
+void volume_resized(struct volume *volume, uint64_t size) {
+    assert(size >= volume->params.size);
+    volume->params.size = size;
 }
 
 void volume_read_done(
     struct volume *volume, struct volume_request *request, const struct s3pve_error *err
 ) {
-    lookup_unpin(volume, request);
-    volume->ops->answer(volume->ctx, request, err);
-    if (!volume->failure.code)
-        journal_move(volume);
+    machine_answer_with(volume, request, err);
+    machine_move(volume);
 }
 
 void volume_edges_done(
@@ -148,9 +198,7 @@ void volume_edges_done(
         return;
     }
     assert(request == volume->queue.head);
-    if (err) { /* the bytes around it are not to be had: this write alone fails */
-        volume->ops->answer(volume->ctx, queue_take(&volume->queue), err);
-    }
-    journal_move(volume);
-    seal_move(volume);
+    if (err) /* the bytes around it are not to be had: this write alone fails */
+        machine_answer_with(volume, queue_take(&volume->queue), err);
+    machine_move(volume);
 }

@@ -14,6 +14,7 @@
 
 #include "s3pve.h"
 #include "volume/batch.h"
+#include "volume/leaves.h"
 #include "volume/ring.h"
 
 struct volume; /* opaque */
@@ -56,7 +57,8 @@ struct volume_request {
     /* The machine's. */
     struct volume_request *next;
     struct volume_piece *pieces;
-    uint32_t n_pieces, n_taken; /* blocks that are in records */
+    uint32_t n_pieces;
+    uint32_t n_looked, n_taken; /* blocks that are looked up, or in records */
     uint64_t jseq;              /* the last of these records */
     enum { EDGES_NONE, EDGES_MISSING, EDGES_ASKED, EDGES_KNOWN } edges;
 };
@@ -74,6 +76,28 @@ static inline uint32_t request_blocks(const struct volume_request *request) {
 struct volume_source {
     struct volume_request *request;
     uint32_t first, n;
+};
+
+/* ---------------------------------------------------------------- checkpoints */
+
+/* A page of the map that is wanted in memory. */
+struct volume_page {
+    struct page_id id;
+    char object[OBJECT_NAME]; /* below the data directory */
+    uint64_t offset;          /* bytes from its start */
+    uint32_t len, sum;        /* CRC-32C, so that a cache can be asked first; checked again */
+};
+
+/* The objects of a checkpoint, in the order they are stored; the last one is what the root names.
+ */
+struct checkpoint {
+    uint64_t seq; /* the map after this segment */
+    uint32_t epoch, nonce;
+    struct checkpoint_object {
+        char name[OBJECT_NAME];
+        struct buf bytes;
+    } * objects;
+    uint32_t n_objects;
 };
 
 /* -------------------------------------------------------------- what is to be done */
@@ -112,6 +136,17 @@ struct volume_ops {
       const struct batch_piece *pieces,
       uint32_t n);
 
+    /* Fetch a page: volume_page_got(). */
+    void (*page_get)(void *ctx, const struct volume_page *page);
+
+    /* Store it and name it in the root, see volume_publish(), which does both: then
+     * volume_checkpoint_done(), until which it stays as it is.  One at a time. */
+    void (*checkpoint_put)(void *ctx, const struct checkpoint *checkpoint);
+
+    /* Delete objects that nothing names any more: volume_objects_deleted().  LIMIT_DELETE_BATCH of
+     * them at most; one lot at a time. */
+    void (*objects_delete)(void *ctx, const char (*names)[OBJECT_NAME], uint32_t n);
+
     bool (*lease_valid)(void *ctx);
     void (*wake_at)(void *ctx, int64_t now_ms); /* volume_tick() then; the last one counts */
 };
@@ -120,11 +155,13 @@ struct volume_ops {
 
 struct volume_params {
     uint8_t uuid[UUID_LEN];
-    uint64_t size;           /* bytes */
+    uint64_t size;           /* bytes; these two are the root's, from volume_open() on */
     bool bucket;             /* durability: a flush means the bucket, else the node's disk */
     uint32_t segment_blocks; /* a batch with more data is sealed */
     unsigned seal_age_ms;    /* and one so old */
     unsigned puts;           /* segments on their way at once */
+    size_t map_memory;       /* bytes of the map's leaves, beyond which clean ones go */
+    unsigned grace_ms;       /* between a checkpoint and the deletion of what it does not need */
 };
 
 struct volume *volume_new(
@@ -145,5 +182,30 @@ void volume_journal_written(struct volume *volume, uint64_t jseq, const struct s
 void volume_journal_synced(struct volume *volume, const struct s3pve_error *err);
 void volume_superblock_written(struct volume *volume, const struct s3pve_error *err);
 void volume_segment_stored(struct volume *volume, uint64_t seq);
+
+/* @bytes: of the page, unless @err.  Errors that may pass are for the caller to try again. */
+void volume_page_got(
+    struct volume *volume,
+    const struct page_id *id,
+    const struct buf *bytes,
+    const struct s3pve_error *err
+);
+/* @err: it is not known to be published; CONFLICT is the end, else the next one has it all. */
+void volume_checkpoint_done(struct volume *volume, const struct s3pve_error *err);
+void volume_objects_deleted(struct volume *volume, const struct s3pve_error *err);
+
+/* A checkpoint as soon as may be, before there is need for one. */
+void volume_checkpoint(struct volume *volume);
+
+/* Bring all there is into the bucket, and a checkpoint of it.  It is drained when the last request
+ * is answered and that is done.  @drain false: go on as before. */
+void volume_drain(struct volume *volume, bool drain);
+bool volume_is_drained(const struct volume *volume);
+
+/* The root says that it is larger now. */
+void volume_resized(struct volume *volume, uint64_t size);
+
+/* The end: all that waits is answered with @cause, and whatever comes. */
+void volume_fail(struct volume *volume, const struct s3pve_error *cause);
 
 #endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* load.h - the map at an opening: the checkpoint, and segments applied to it */
+#ifndef VOLUME_LOAD_H
+#define VOLUME_LOAD_H
+
+#include "volume/open.h"
+
+/* The map as the root's checkpoint has it; its pages come when they are wanted.  0, or -1. */
+int load_checkpoint(
+    struct volume *volume,
+    const struct volume_store *store,
+    void *ctx,
+    const struct root *root,
+    struct s3pve_error *err
+);
+
+/* All of @segment, with the pages it takes.  0, or -1 with @err set. */
+int load_apply(
+    struct volume *volume,
+    const struct volume_store *store,
+    void *ctx,
+    const struct segment *segment,
+    struct s3pve_error *err
+);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* make.c - a volume begins with its root, and ends with it */
+#include <string.h>
+
+#include "core/error.h"
+#include "volume/swap.h"
+
+int volume_create(
+    const struct volume_store *store, void *ctx, struct root *root, struct s3pve_error *err
+) {
+    char etag[ETAG_ROOM] = "";
+
+    root->owner = (struct root_owner){.state = ROOT_CLOSED};
+    return root_swap(store, ctx, root, etag, err);
+}
+
+/* ------------------------------------------------------------------- delete */
+
+struct names {
+    char names[LIMIT_DELETE_BATCH][OBJECT_NAME];
+    uint32_t n;
+};
+
+static int add_name(void *ctx, const char *name) {
+    struct names *names = ctx;
+
+    if (names->n < LIMIT_DELETE_BATCH && strlen(name) < OBJECT_NAME)
+        strcpy(names->names[names->n++], name);
+    return 0;
+}
+
+static int delete_objects(const struct volume_store *store, void *ctx, struct s3pve_error *err) {
+    _free_ struct names *names = malloc(sizeof(*names));
+
+    if (!names)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for names");
+    do {
+        names->n = 0;
+        if (store->objects_list(ctx, add_name, names, err) < 0)
+            return -1;
+        if (names->n &&
+            store->objects_delete(ctx, (const char(*)[OBJECT_NAME])names->names, names->n, err) < 0)
+            return -1;
+    } while (names->n);
+    return 0;
+}
+
+/* From now on nobody opens it, and who had it is fenced. */
+static int mark(
+    const struct volume_store *store,
+    void *ctx,
+    const struct volume_node *node,
+    uint8_t uuid[UUID_LEN],
+    struct s3pve_error *err
+) {
+    _cleanup_(root_clear) struct root root = {0};
+    char etag[ETAG_ROOM];
+
+    if (root_read(store, ctx, &root, etag, err) < 0)
+        return -1;
+    memcpy(uuid, root.uuid, UUID_LEN);
+    if (root.deleting)
+        return 0;
+    if (root_check_owner(store, ctx, &root, node, err) < 0)
+        return -1;
+    root.deleting = true;
+    return root_swap(store, ctx, &root, etag, err);
+}
+
+int volume_delete(
+    const struct volume_store *store,
+    void *ctx,
+    const struct volume_node *node,
+    struct s3pve_error *err
+) {
+    _cleanup_(root_clear) struct root root = {0};
+    uint8_t uuid[UUID_LEN];
+    char etag[ETAG_ROOM];
+
+    if (mark(store, ctx, node, uuid, err) < 0 || delete_objects(store, ctx, err) < 0)
+        return -1;
+    /* Somebody else may have ended this, and begun a volume of the same name. */
+    if (root_read(store, ctx, &root, etag, err) < 0)
+        return -1;
+    if (!root.deleting || memcmp(root.uuid, uuid, UUID_LEN) != 0)
+        return error_set(err, S3PVE_E_CONFLICT, "the volume was deleted, and made anew");
+    return store->root_delete(ctx, err);
+}
