@@ -183,30 +183,32 @@
 #define JOURNAL_IOV 1024         /* pieces of one write(2), the kernel's own bound */
 #define READ_LINE 16u            /* blocks: unit of the cache and of cold random reads */
 #define READ_RUN MIB(1)          /* one range request, and what its thread holds meanwhile */
+#define READ_PARTS 8u            /* of a scattered read, fetched side by side */
 #define READCACHE_MIN MIB(64)    /* in memory, where it cannot be on the disk */
 #define HEADERS_AHEAD 32         /* of segments, asked for at once at an opening */
 #define SEAL_AGE_MS 5000         /* what a lost node may cost with durability `node` */
 #define VOLUME_PUTS 8u           /* segments of a volume on their way */
-#define VOLUME_MAP_MEMORY MIB(256) /* of a volume's map: 1 TiB of random writes would take 2 GiB   \
-                                    */
-#define VOLUME_GRACE_MS 600000     /* before what a checkpoint does not need is deleted */
-#define ROOT_OBJECT_MAX MIB(256)   /* of a checkpoint's root page: 100 MiB with 64 TiB */
-#define UPLOAD_THREADS 8           /* for all volumes; each holds a segment */
-#define REMOTE_THREADS 16          /* that wait for the bucket; each holds a READ_RUN */
-#define LOCAL_THREADS 8            /* that wait for the node's disk */
-#define RUNTIME_FEW 16             /* blocks of a request whose sums take no memory of their own */
-#define STREAMS_MAX 4              /* readers in order that are told apart */
-#define VOLUME_AHEAD_MIN KIB(256)  /* asked for ahead of one, at first ... */
-#define VOLUME_AHEAD_MAX MIB(8)    /* ... and in the end */
-#define VOLUME_AHEAD_REQUESTS 8    /* READ_RUNs of that at once, of a volume */
-#define WAKE_MIN_MS 100            /* between two looks at whether it is time */
-#define LEASE_LOOK_MS 500          /* and at the lease, while a flush waits */
-#define VOLUME_CALL_MS 30000       /* one request for a volume, tried as often as that allows */
-#define VOLUME_AGAIN_MS 100        /* wait before another, which then doubles ... */
-#define VOLUME_AGAIN_MAX_MS 10000  /* ... up to this: so late it is seen that the store is back */
-#define LEASE_RENEW_MS 10000       /* a node says so often that it lives ... */
-#define LEASE_VALID_MS 35000       /* ... believes it for so long, three tries and a slow one ... */
-#define LEASE_OBSERVE_MS 50000     /* ... and is believed dead when nothing changed for so long */
+#define VOLUME_MAP_MEMORY                                                                          \
+    MIB(256)                      /* of a volume's map: 1 TiB of random writes would take 2 GiB    \
+                                   */
+#define VOLUME_GRACE_MS 600000    /* before what a checkpoint does not need is deleted */
+#define ROOT_OBJECT_MAX MIB(256)  /* of a checkpoint's root page: 100 MiB with 64 TiB */
+#define UPLOAD_THREADS 8          /* for all volumes; each holds a segment */
+#define REMOTE_THREADS 16         /* that wait for the bucket; each holds a READ_RUN */
+#define LOCAL_THREADS 8           /* that wait for the node's disk */
+#define RUNTIME_FEW 16            /* blocks of a request whose sums take no memory of their own */
+#define STREAMS_MAX 4             /* readers in order that are told apart */
+#define VOLUME_AHEAD_MIN KIB(256) /* asked for ahead of one, at first ... */
+#define VOLUME_AHEAD_MAX MIB(8)   /* ... and in the end */
+#define VOLUME_AHEAD_REQUESTS 8   /* READ_RUNs of that at once, of a volume */
+#define WAKE_MIN_MS 100           /* between two looks at whether it is time */
+#define LEASE_LOOK_MS 500         /* and at the lease, while a flush waits */
+#define VOLUME_CALL_MS 30000      /* one request for a volume, tried as often as that allows */
+#define VOLUME_AGAIN_MS 100       /* wait before another, which then doubles ... */
+#define VOLUME_AGAIN_MAX_MS 10000 /* ... up to this: so late it is seen that the store is back */
+#define LEASE_RENEW_MS 10000      /* a node says so often that it lives ... */
+#define LEASE_VALID_MS 35000      /* ... believes it for so long, three tries and a slow one ... */
+#define LEASE_OBSERVE_MS 50000    /* ... and is believed dead when nothing changed for so long */
 
 /* --- the daemon */
 #define NAME_OF_STORAGE                                                                            \

@@ -64,6 +64,9 @@ struct runtime_request {
         void *arg;
     } event;
     struct fetch fetch;
+    struct part *parts; /* owned; of a fetch that several threads do */
+    unsigned n_parts;
+    atomic_uint parts_left;
     struct s3pve_error error;
     uint8_t *edges; /* owned; two blocks */
     uint32_t few_sums[RUNTIME_FEW];

@@ -88,11 +88,69 @@ static void end_fetch(struct runtime *rt, struct runtime_request *r, bool job) {
         runtime_soon(rt, &r->event);
 }
 
+/* Some pieces of a fetch. */
+struct part {
+    struct runtime_request *r;
+    struct fetch fetch;
+    struct s3pve_error err;
+};
+
+/* The last one to end says how it went. */
+static void end_part(struct runtime_request *r) {
+    if (atomic_fetch_sub(&r->parts_left, 1) > 1)
+        return;
+    for (unsigned i = 0; i < r->n_parts && !r->error.code; i++)
+        r->error = r->parts[i].err;
+    free(r->parts);
+    end_fetch(r->runtime, r, true);
+}
+
+static void part_job(void *arg) {
+    struct part *part = arg;
+
+    fetch_step(&part->fetch, &part->err);
+    end_part(part->r);
+}
+
+/* Pieces from @first on of what is left of the fetch, up to @end. */
+static void make_part(struct runtime_request *r, struct part *part, uint32_t first, uint32_t end) {
+    const struct fetch *whole = &r->fetch;
+
+    *part = (struct part){.r = r, .fetch = *whole};
+    for (uint32_t i = whole->at_piece; i < first && whole->data; i++)
+        part->fetch.data +=
+            (size_t)(whole->pieces[i].n - (i == whole->at_piece ? whole->at_block : 0)) * BLOCK;
+    if (first > whole->at_piece)
+        part->fetch.at_block = 0;
+    part->fetch.at_piece = first;
+    part->fetch.n_pieces = end;
+}
+
+/* What is scattered is fetched side by side. */
 static void remote_job(void *arg) {
     struct runtime_request *r = arg;
+    uint32_t at = r->fetch.at_piece, left = r->fetch.n_pieces - at;
+    unsigned n = left < READ_PARTS ? left : READ_PARTS;
 
-    fetch_step(&r->fetch, &r->error);
-    end_fetch(r->runtime, r, true);
+    r->parts = calloc(n, sizeof(*r->parts));
+    if (!r->parts) {
+        error_set(&r->error, S3PVE_E_NOMEM, "no memory for a read");
+        end_fetch(r->runtime, r, true);
+        return;
+    }
+    r->n_parts = n;
+    atomic_store(&r->parts_left, n);
+    for (unsigned i = 0; i < n; i++)
+        make_part(
+            r,
+            &r->parts[i],
+            at + (uint32_t)((uint64_t)left * i / n),
+            at + (uint32_t)((uint64_t)left * (i + 1) / n)
+        );
+    for (unsigned i = 1; i < n; i++)
+        if (pool_run(r->runtime->volumes->remote, part_job, &r->parts[i]) < 0)
+            part_job(&r->parts[i]);
+    part_job(&r->parts[0]);
 }
 
 /* Whatever the disk does not have is for the threads that wait for the bucket; this one stays the
