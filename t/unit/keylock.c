@@ -146,7 +146,7 @@ static void *take(void *arg) {
 
     *rc = keylock_take(fs, &turn, "import/k", true);
     if (*rc == 0)
-        keylock_give(fs, &turn);
+        keylock_give(fs, &turn, 0);
     return NULL;
 }
 
@@ -157,11 +157,11 @@ static void turns(void) {
 
     is_int(keylock_take(fs, &turn, "import/k", true), 0, "a key is taken");
     is_int(keylock_take(fs, &other, "import/k2", true), 0, "... and another as well");
-    keylock_give(fs, &other);
+    keylock_give(fs, &other, 0);
     pthread_create(&thread, NULL, take, &rc);
     usleep(300000);
     is_int(rc, 1, "a second one waits for the first");
-    keylock_give(fs, &turn);
+    keylock_give(fs, &turn, 0);
     pthread_join(thread, NULL);
     is_int(rc, 0, "... and gets his turn");
 
@@ -169,7 +169,51 @@ static void turns(void) {
     __atomic_store_n(&fs->closing, 1, __ATOMIC_RELAXED);
     is_int(keylock_take(fs, &other, "import/k", true), -EINTR, "who is cancelled waits no longer");
     __atomic_store_n(&fs->closing, 0, __ATOMIC_RELAXED);
-    keylock_give(fs, &turn);
+    keylock_give(fs, &turn, 0);
+}
+
+static int cancel;
+
+static void *unlink_and_be_killed(void *arg) {
+    s3pve_files_set_cancel(&cancel);
+    *(int *)arg = mount_unlink("import/late");
+    s3pve_files_set_cancel(NULL);
+    return NULL;
+}
+
+static void *write_again(void *arg) {
+    *(int *)arg = mount_write("import/late", "new");
+    return NULL;
+}
+
+/* Nobody waits for the answer any more, and what was asked may still be done. */
+static void not_waited_for(void) {
+    int64_t began_ms;
+    pthread_t thread;
+    int rc = 1;
+
+    mount_write("import/late", "old");
+    mem3.delay_ms = 500;
+    pthread_create(&thread, NULL, unlink_and_be_killed, &rc);
+    usleep(100000);
+    __atomic_store_n(&cancel, 1, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    mem3.delay_ms = 0;
+    is_int(rc, -EINTR, "somebody is killed while he removes a file");
+
+    rc = 1;
+    began_ms = clock_monotonic_ms();
+    pthread_create(&thread, NULL, write_again, &rc);
+    usleep(1000000);
+    is_str(mem3_text("import/late"), "old", "the next one of that name is not stored at once");
+    mem3_delete("import/late"); /* as the store does it now */
+    is_int(mount_write("import/other", "other"), 0, "... but others are");
+    pthread_join(thread, NULL);
+    is_int(rc, 0, "... and then it is");
+    is_str(mem3_text("import/late"), "new", "... for good");
+    ok(clock_monotonic_ms() - began_ms < KEY_LINGER_MS + 1000, "... soon");
+    mount_unlink("import/late");
+    ok(mount3_is_clean(), "nothing is left over");
 }
 
 int main(void) {
@@ -180,5 +224,6 @@ int main(void) {
     unlinked_meanwhile(1000);
     unlinked_meanwhile(MIB(20));
     renamed_meanwhile();
+    not_waited_for();
     return mount3_end();
 }

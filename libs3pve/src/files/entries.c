@@ -33,9 +33,11 @@ int entry_delete(struct s3pve_files *files, const char *operation, const char *k
     struct s3pve_call call = files_name_call(files);
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
-    if (s3pve_object_delete(files->client, key, &call, &err) < 0)
-        return files_fail(files, operation, key, &err);
-    return 0;
+    if (s3pve_object_delete(files->client, key, &call, &err) == 0)
+        return 0;
+    if (err.code == S3PVE_E_CANCELLED)
+        keylock_linger(files, key);
+    return files_fail(files, operation, key, &err);
 }
 
 int entry_check_absent(struct s3pve_files *files, const char *operation, const char *key) {
@@ -51,7 +53,7 @@ int entry_check_absent(struct s3pve_files *files, const char *operation, const c
         rc = -EEXIST;
     else if (err.code != S3PVE_E_NOT_FOUND)
         rc = files_fail(files, operation, key, &err);
-    keylock_give(files, &turn);
+    keylock_give(files, &turn, 0); /* nothing was changed */
     return rc;
 }
 

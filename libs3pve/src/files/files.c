@@ -12,6 +12,7 @@
 #include "core/client.h"
 #include "core/error.h"
 #include "files/files.h"
+#include "files/keylock.h"
 #include "files/local.h"
 #include "files/names.h"
 #include "files/publish.h"
@@ -290,6 +291,7 @@ _public_ struct s3pve_files *s3pve_files_close(struct s3pve_files *files) {
     pool_free(files->listers);
     pool_free(files->readers);
     blocks_free(files->blocks);
+    keylock_clear(files);
     tree_clear(&files->tree);
     records_clear(&files->records);
     buffers_clear(&files->buffers);

@@ -408,7 +408,7 @@ static int flush_plain(struct stream *stream, const char *key) {
     if (rc < 0)
         return rc;
     rc = put_plain(stream, key);
-    keylock_give(stream->files, &turn);
+    keylock_give(stream->files, &turn, rc);
     return rc;
 }
 

@@ -344,7 +344,7 @@ static int rename_in_turn(struct rename *rn, struct stream *stream) {
     if (rc < 0)
         return rc;
     rc = stream ? rename_locked(rn, stream) : rename_object(rn);
-    keylock_give(rn->files, &turn);
+    keylock_give(rn->files, &turn, rc);
     return rc;
 }
 
