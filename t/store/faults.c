@@ -39,14 +39,23 @@ static int put_plain(struct s3pve_error *err) {
     return s3pve_object_put(client, "note", "text", 4, NULL, NULL, NULL, err);
 }
 
-static int read_range(struct s3pve_error *err) {
+static int read_range_within(unsigned timeout_ms, struct s3pve_error *err) {
+    const struct s3pve_call call = {.timeout_ms = timeout_ms};
     static char buf[100000];
     size_t len = 0;
-    int rc = s3pve_object_pread(client, "there", NULL, buf, sizeof(buf), 7, &len, NULL, NULL, err);
+    int rc = s3pve_object_pread(client, "there", NULL, buf, sizeof(buf), 7, &len, NULL, &call, err);
 
     if (rc == 0 && (len != sizeof(buf) || memcmp(buf, bytes + 7, len) != 0))
         ok(false, "the bytes of a successful read are right");
     return rc;
+}
+
+static int read_range(struct s3pve_error *err) {
+    return read_range_within(0, err);
+}
+
+static int read_hastily(struct s3pve_error *err) {
+    return read_range_within(1000, err);
 }
 
 static int read_all(struct s3pve_error *err) {
@@ -134,6 +143,8 @@ static const struct {
     {read_range, "op=GetObject do=truncate after=1000 times=3", S3PVE_OK, "GetObject", 4},
     {read_range, "op=GetObject do=cut after=1000", S3PVE_OK, "GetObject", 2},
     {read_range, "op=GetObject do=stall after=1000 times=0", S3PVE_E_TIMEOUT, NULL, 0},
+    {read_hastily, "op=GetObject do=slow rate=30000", S3PVE_OK, "GetObject", 1},
+    {read_hastily, "op=GetObject do=stall after=1000 times=0", S3PVE_E_TIMEOUT, "GetObject", 1},
     {read_range, "op=GetObject do=etag", S3PVE_OK, "GetObject", 1},
     {read_range, "op=GetObject do=ignore header=range", S3PVE_E_CORRUPT, NULL, 0},
     {read_all, "op=GetObject do=cut after=3000000 times=3", S3PVE_OK, "GetObject", 4},
