@@ -94,6 +94,16 @@ published(
     "$open fork() && _exit(0); sleep(1); fork() && _exit(0); sleep(1); syswrite(F, 'one')"
 );
 published(
+    6, 'the same, and he waited for the first child and has written before', 'perl',
+    "$open syswrite(F, 'one'); my \$pid = fork() // die; if (!\$pid) { fork() && _exit(0); sleep(2);"
+        . "syswrite(F, 'two'); _exit(0) } waitpid(\$pid, 0); _exit(0)"
+);
+published(
+    6, '... or did not', 'perl',
+    "$open syswrite(F, 'one'); my \$pid = fork() // die; if (!\$pid) { fork() && _exit(0); sleep(2);"
+        . "syswrite(F, 'two'); _exit(0) } sleep(1); _exit(0)"
+);
+published(
     4, 'the parent closes what it opened for a child', 'perl',
     "$open my \$pid = fork() // die; if (!\$pid) { sleep(1); open(STDOUT, '>&', \*F) or die;"
         . "exec('/bin/echo', 'one') } close(F) or die; waitpid(\$pid, 0)"

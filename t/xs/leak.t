@@ -75,6 +75,7 @@ my sub check ($name, $n, $code) {
     my $before = rss_kib();
     $code->() for 1 .. $n;
     my $grown = rss_kib() - $before;
+    note("$name: $grown KiB");
     cmp_ok($grown, '<', GROWTH, "$name: KiB more after $n calls");
     $fake->forget();
     return;

@@ -107,14 +107,27 @@ static bool is_ending(pid_t tid) {
     return read_proc(tid, "status", text, sizeof(text)) == 0 && !strstr(text, "\nVmSize:");
 }
 
+/* Of one that is ending: what proc_pid_stat(5) says from the end of "(name)" on, which may contain
+ * anything.  NULL when it is not, or cannot be told. */
+static const char *last_words(pid_t tid, char *text, size_t size) {
+    if (tid <= 0 || !is_ending(tid) || read_proc(tid, "stat", text, size) < 0)
+        return NULL;
+    return strrchr(text, ')');
+}
+
+/* It had children and waited for them: theirs may be anybody's now. */
+static bool has_buried(pid_t tid) {
+    char text[2048];
+    const char *rest = last_words(tid, text, sizeof(text));
+    return rest && strtoul(word(rest, 9), NULL, 10) > 0; /* their page faults */
+}
+
 bool process_died_of_signal(pid_t tid) {
     char text[2048];
-    if (tid <= 0 || !is_ending(tid) || read_proc(tid, "stat", text, sizeof(text)) < 0)
-        return false;
-    /* After "(name)", which may contain anything, come the state, five numbers, the flags ... */
-    const char *rest = strrchr(text, ')');
+    const char *rest = last_words(tid, text, sizeof(text));
     if (!rest)
         return false;
+    /* The state, five numbers, the flags ... */
     unsigned long flags = strtoul(word(rest, 7), NULL, 10);
     /* ... and at the very end the exit code, as waitpid(2) would give it. */
     long code = strtol(strrchr(rest, ' ') ? strrchr(rest, ' ') : "", NULL, 10);
@@ -166,26 +179,56 @@ bool process_can_write(pid_t pid, dev_t dev, uint64_t ino) {
     return false;
 }
 
-static pid_t parent_of(pid_t pid) {
+static pid_t parent_of(pid_t pid, bool *ret_is_dead) {
     char text[4096];
     unsigned long long parent = 0;
     if (read_proc(pid, "status", text, sizeof(text)) < 0)
         return 0;
+    *ret_is_dead = strstr(text, "\nState:\tZ");
     return number_after(text, "\nPPid:", 10, &parent) ? (pid_t)parent : 0;
 }
 
-/* Has a child of theirs it open for writing?  Whoever dies is still the parent while he closes. */
-static bool child_can_write(const pid_t parents[], int n, const struct closing *file) {
-    _cleanup_(closedirp) DIR *processes = opendir("/proc");
-    for (struct dirent *d; processes && (d = readdir(processes));) {
-        pid_t pid = (pid_t)strtol(d->d_name, NULL, 10);
-        pid_t parent = pid > 0 ? parent_of(pid) : 0;
-        for (int i = 0; parent && i < n; i++) {
-            if (parents[i] == parent && process_can_write(pid, file->dev, file->ino))
-                return true;
-        }
+static bool is_among(const pid_t pids[], int n, pid_t pid) {
+    for (int i = 0; i < n; i++) {
+        if (pids[i] == pid)
+            return true;
     }
     return false;
+}
+
+/* Has a child of theirs it open for writing?  Whoever dies is still the parent while he closes. */
+static bool child_can_write(
+    const pid_t parents[], int n, const struct closing *file, bool *ret_has_dead
+) {
+    _cleanup_(closedirp) DIR *processes = opendir("/proc");
+    for (struct dirent *d; processes && (d = readdir(processes));) {
+        bool is_dead = false;
+        pid_t pid = (pid_t)strtol(d->d_name, NULL, 10);
+        pid_t parent = pid > 0 ? parent_of(pid, &is_dead) : 0;
+        if (!parent || !is_among(parents, n, parent))
+            continue;
+        if (process_can_write(pid, file->dev, file->ino))
+            return true;
+        *ret_has_dead |= is_dead;
+    }
+    return false;
+}
+
+static bool anybody_can_write(const struct closing *file) {
+    _cleanup_(closedirp) DIR *processes = opendir("/proc");
+    for (struct dirent *d; processes && (d = readdir(processes));) {
+        if (process_can_write((pid_t)strtol(d->d_name, NULL, 10), file->dev, file->ino))
+            return true;
+    }
+    return false;
+}
+
+/* Descendants: the children of a child that has ended are found among all, which takes longer. */
+static bool heir_can_write(const pid_t users[], int n, const struct closing *file, pid_t tid) {
+    bool has_dead = false;
+    if (child_can_write(users, n, file, &has_dead))
+        return true;
+    return is_ending(tid) && (has_dead || has_buried(tid)) && anybody_can_write(file);
 }
 
 /*
@@ -204,7 +247,7 @@ static enum closing_kind judge(const struct closing *file, pid_t tid) {
     bool is_killed = process_died_of_signal(tid);
     if (is_killed && self == file->writer) /* what it wrote is not whole, whoever else has it */
         return CLOSING_KILLED;
-    if ((!file->writer || is_ending(tid)) && child_can_write(users, 3, file))
+    if ((!file->writer || is_ending(tid)) && heir_can_write(users, 3, file, tid))
         return CLOSING_EARLY;
     return is_killed ? CLOSING_KILLED : CLOSING_LAST;
 }
