@@ -108,6 +108,7 @@ static void check_replies(const struct seen *seen, size_t at) {
 static void steps(struct seen *seen, int fd) {
     for (int i = 0; i < 4; i++) {
         server_step(&server, false);
+        must(!server_has_work(&server));
         look(seen, fd);
     }
 }

@@ -10,7 +10,7 @@ use lib "$RealBin/../lib";
 use S3PVE::Test;
 use S3PVE::Test::Memory;
 
-need_command(qw(nbdinfo nbdcopy qemu-img qemu-io fio));
+need_command(qw(nbdinfo nbdcopy qemu-img qemu-io qemu-nbd fio));
 my $SIZE = 64 << 20;
 my $memory = S3PVE::Test::Memory->new(size => $SIZE, threads => 4);
 my $dir = scratch();

@@ -98,6 +98,12 @@ my sub refused ($what, @pieces) {
 
 works('at first');
 my @silent = map { client() } 1 .. 20;
+my $full = S3PVE::Test::Memory->new(size => $SIZE);
+my @slow = map { client($full) } 1 .. 10;
+my $waiting = client($full);
+print {$_} $FLAGS, go('disk'), request(1, 0, 32 << 20), 'y' x 1000 for @slow;
+wait_until(5, sub { $full->ask('users disk') == @slow });
+print {$waiting} $FLAGS, go('disk'), request(3, 0, 0), request(0, 4096, 512), request(2, 0, 0);
 
 srand(1);
 my $garbage = join('', map { chr(int(rand(256))) } 1 .. 100000);
@@ -179,17 +185,6 @@ works('after the crowd');
 }
 
 {
-    my @slow = map { client() } 1 .. 10;
-    print {$_} $FLAGS, go('disk'), request(1, 0, 32 << 20), 'y' x 1000 for @slow;
-    sleep(0.2);
-    my $client = client();
-    print {$client} $FLAGS, go('disk'), request(3, 0, 0), request(0, 4096, 512), request(2, 0, 0);
-    is(drain($client, 0.3), undef, 'ten who hold all memory can make others wait');
-    close($slow[$_]) for 0 .. 4;
-    like(drain($client), qr/\b\d+ +\z/, '... as long as they are there');
-}
-
-{
     my $few = S3PVE::Test::Memory->new(descriptors => 30);
     my @crowd = map { client($few) } 1 .. 60;
     is(drain($crowd[59], 0.5), undef, 'without descriptors the last ones have to wait');
@@ -207,6 +202,9 @@ is(scalar(grep { defined(drain($_, 0.1)) } @silent), 20, 'who says nothing is hu
 @silent = ();
 works('in the end');
 ok(wait_until(5, sub { $memory->n_descriptors() == $descriptors }), 'nothing is left of all that');
+is($full->ask('users disk'), 11, 'ten who hold all memory can make others wait');
+is(length(drain($waiting, 30) // ''), 18 + 86 + 16 + 16 + 512, '... but not for ever');
+is($full->stop(), 0, '... and that ends well');
 is($memory->stop(), 0, 'it ends well');
 
 done_testing();

@@ -13,7 +13,7 @@ use lib "$RealBin/../lib";
 use S3PVE::Test;
 use S3PVE::Test::Memory;
 
-need_command(qw(qemu-storage-daemon qemu-img fio));
+need_command(qw(qemu-storage-daemon qemu-io fio));
 my $SIZE = 64 << 20;
 my $KILLS = 5;
 my $memory = S3PVE::Test::Memory->new(size => $SIZE, threads => 4, file => 1);

@@ -19,8 +19,11 @@ struct client {
 };
 
 static void steps(void) {
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20; i++) {
         server_step(&server, false);
+        if (server_has_work(&server))
+            ok(false, "there is work left, for which nobody would wake it");
+    }
 }
 
 static void send_bytes(struct client *client, const void *bytes, size_t len) {
@@ -331,43 +334,58 @@ static void test_many_bytes(void) {
     is_int((long long)server.pages.bytes, 0, "nor is memory");
 }
 
-/* Makes what is due be overdue. */
-static void wait_long(void) {
+/* Makes what is due be overdue, while others wait for memory, or not. */
+static void wait_long(bool others_wait) {
     for (struct conn *c = server.conns; c; c = c->next) {
         c->in_due_ms = c->in_due_ms ? 1 : 0;
         c->out_due_ms = c->out_due_ms ? 1 : 0;
     }
     server.ticked_ms = 0;
+    server.starving = others_wait;
     steps();
+    server.starving = false;
 }
 
-static void test_slow(void) {
+static void test_slow_handshake(void) {
     struct client client;
     connect_client(&client);
     receive(&client);
-    wait_long();
+    wait_long(false);
     is_int(receive(&client), -1, "who says nothing is hung up on");
     leave(&client);
 
     enter(&client, false);
-    wait_long();
+    wait_long(true);
     is_int(receive(&client), 0, "not so who has nothing to say any more");
+    leave(&client);
+}
+
+static void test_slow_writer(void) {
+    struct client client;
     uint8_t part[WIRE_REQUEST_LEN + 100] = {0};
+    enter(&client, false);
     say_request(part, CMD_WRITE, 0, 0, 512);
     send_bytes(&client, part, sizeof(part));
-    wait_long();
-    is_int(receive(&client), -1, "but who stops in the middle of a write");
+    wait_long(false);
+    is_int(receive(&client), 0, "one may stop in the middle of a write");
+    wait_long(true);
+    is_int(receive(&client), -1, "while nobody waits for the memory");
+    is_int((long long)server.bytes, 0, "which is free then");
     leave(&client);
-    is_int((long long)server.bytes, 0, "whose memory is free again");
+}
 
+static void test_slow_reader(void) {
+    struct client client;
     enter(&client, false);
     request(&client, CMD_READ, 0, 16 << 20);
-    wait_long();
+    wait_long(true);
     is_int(held.n, 1, "one may wait for an answer as long as it takes");
     held_done(&held, 0, 0);
     steps();
-    wait_long();
-    ok(server.bytes == 0 && server.n_conns == 0, "but not be slow to take it");
+    wait_long(false);
+    is_int(server.n_conns, 1, "and not take it");
+    wait_long(true);
+    ok(server.bytes == 0 && server.n_conns == 0, "while nobody waits for the memory");
     leave(&client);
 }
 
@@ -390,6 +408,24 @@ static void test_drop(void) {
     is_int(receive(&client), GO_REPLY_LEN, "then enters");
     is_int((long long)get_be64(client.bytes + 22), 2 * SIZE, "and learns the new size");
     leave(&client);
+}
+
+static void test_slow_in_the_way(void) {
+    struct client clients[9];
+    for (int i = 0; i < 9; i++)
+        enter(&clients[i], false);
+    for (int i = 0; i < 8; i++)
+        request(&clients[i], CMD_WRITE, 0, 32 << 20);
+    request(&clients[8], CMD_READ, 512, 512);
+    is_int(held.n, 0, "who begins to write keeps others from reading");
+    wait_long(true);
+    is_int(held.n, 1, "but not for ever");
+    held_all_done(&held);
+    is_int(receive(&clients[8]), 16 + 512, "then they are answered");
+    is_int(server.n_conns, 1, "and the others are gone");
+    for (int i = 0; i < 9; i++)
+        leave(&clients[i]);
+    is_int((long long)server.bytes, 0, "and nothing is left");
 }
 
 static void test_crowd(void) {
@@ -428,8 +464,11 @@ int main(void) {
     test_unread_twin();
     test_many_requests();
     test_many_bytes();
-    test_slow();
+    test_slow_handshake();
+    test_slow_writer();
+    test_slow_reader();
     test_drop();
+    test_slow_in_the_way();
     test_crowd();
     exports_remove(disk);
     server_clear(&server);

@@ -175,7 +175,7 @@
 #define NBD_PAGES_KEPT MIB(32) /* of these, kept while nothing is in flight: a busy client's */
 #define NBD_EXTENTS 4096       /* in one answer; who wants more asks again */
 #define NBD_HANDSHAKE_MS 10000 /* to say which export; it takes one */
-#define NBD_STALL_MS 30000     /* for the rest of a message, or to take one: else it is dead */
+#define NBD_STALL_MS 30000     /* for the rest of a message, or to take one, if others wait */
 
 /* --- volumes on a node */
 #define JOURNAL_RING GIB(1)      /* of a new journal: so much is written while the store is away */

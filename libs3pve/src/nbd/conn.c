@@ -397,10 +397,16 @@ void conn_finish(struct flight *request) {
     }
 }
 
+static bool is_over(int64_t due_ms, int64_t now_ms) {
+    return due_ms && due_ms <= now_ms;
+}
+
+/* A client may take its time as long as nobody waits for the memory it holds: it may be a backup
+ * whose other end is stuck. */
 void conn_tick(struct conn *conn) {
     int64_t now = conn->server->now_ms;
-    if ((conn->in_due_ms && conn->in_due_ms <= now) ||
-        (conn->out_due_ms && conn->out_due_ms <= now))
+    bool slow = is_over(conn->in_due_ms, now) || is_over(conn->out_due_ms, now);
+    if (slow && (conn->state == CONN_HANDSHAKE || conn->server->starving))
         conn_drop(conn, "the client is too slow");
 }
 

@@ -237,6 +237,11 @@ static void serve_exports(struct nbd_server *server) {
         exports_dropped(&server->exports);
 }
 
+/* What nobody would wake it for. */
+bool server_has_work(const struct nbd_server *server) {
+    return server->dirty || server->settled || (server->released && server->n_blocked > 0);
+}
+
 int server_step(struct nbd_server *server, bool wait) {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(server->epoll_fd, events, EVENTS, wait ? fall_asleep(server) : 0);
@@ -252,12 +257,12 @@ int server_step(struct nbd_server *server, bool wait) {
     }
     if (poked)
         serve_exports(server);
-    do {
+    tick(server);
+    while (server_has_work(server)) {
         push_dirty(server);
         let_enter(server);
         resume_blocked(server);
-    } while (server->dirty);
-    tick(server);
+    }
     free_gone(server);
     return server->n_conns > 0 || !is_ending(server);
 }

@@ -51,6 +51,7 @@ struct nbd_server {
 int server_init(struct nbd_server *server, const struct nbd_options *options);
 void server_clear(struct nbd_server *server);
 int server_step(struct nbd_server *server, bool wait);        /* 0: it is ending and all is gone */
+bool server_has_work(const struct nbd_server *server);        /* never between two steps */
 struct conn *server_adopt(struct nbd_server *server, int fd); /* NULL: closed, there is no room */
 
 void server_log(struct nbd_server *server, const struct nbd_export *export, const char *text);
