@@ -100,12 +100,63 @@ static void test_damage(void) {
     ok(!readcache_open("/nonexistent/folder/cache", LINE), "no folder, no cache");
 }
 
+static void test_again(void) {
+    struct readcache *cache = readcache_open(path, 8 * LINE);
+    struct readcache_key k = key(4, 1);
+    char index[300];
+    unsigned n = 0;
+    int fd;
+
+    put(cache, 4, 0);
+    put(cache, 4, 1);
+    put(cache, 4, 2);
+    readcache_close(cache);
+    cache = readcache_open(path, 8 * LINE);
+    ok(has(cache, 4, 0) && has(cache, 4, 1) && has(cache, 4, 2), "opened again it has what it had");
+    readcache_close(cache);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    for (off_t at = 0; at < (off_t)(8 * LINE); at += BLOCK)
+        n += pwrite(fd, "?", 1, at) == 1;
+    is_int(n, 8 * READ_LINE, "a byte of each block is damaged meanwhile");
+    close(fd);
+    cache = readcache_open(path, 8 * LINE);
+    is_int(readcache_get(cache, &k, 0, 1, got, true), READCACHE_MISS, "... and each is a miss");
+    put(cache, 4, 1);
+    readcache_close(cache);
+    cache = readcache_open(path, 2 * LINE);
+    ok(!has(cache, 4, 2), "a smaller one has what fits");
+    put(cache, 4, 5);
+    put(cache, 4, 6);
+    readcache_close(cache);
+    snprintf(index, sizeof(index), "%s.index", path);
+    fd = open(index, O_WRONLY | O_CLOEXEC);
+    ok(pwrite(fd, "damage", 6, 40) == 6, "the index is damaged");
+    close(fd);
+    cache = readcache_open(path, 8 * LINE);
+    ok(has(cache, 4, 5) != has(cache, 4, 6), "... and the others are found");
+    readcache_close(cache);
+    unlink(path);
+    unlink(index);
+}
+
+/* Nothing is there yet. */
+static void begin(void) {
+    char index[300];
+
+    snprintf(index, sizeof(index), "%s.index", path);
+    unlink(path);
+    unlink(index);
+}
+
 int main(void) {
     snprintf(path, sizeof(path), "%s/readcache-%d", getenv("TMPDIR") ?: "/tmp", (int)getpid());
     test_lines(path, "on the disk");
     test_lines(NULL, "in memory");
+    begin();
     test_full();
+    begin();
     test_damage();
-    unlink(path);
+    begin();
+    test_again();
     return done_testing();
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -23,8 +26,18 @@ struct slot {
     bool used, busy, recent;
 };
 
+/* What of it is in the index file, at its number; and which program wrote it. */
+struct entry {
+    struct readcache_key key;
+    uint32_t sums[READ_LINE];
+    uint32_t n, check;
+};
+
+#define ENTRY_SEED 1u /* another one where entries look different */
+#define ENTRIES 512u  /* read at once */
+
 struct readcache {
-    int fd;
+    int fd, index;
     bool in_memory;
     uint32_t n_slots, n_heads;
 
@@ -79,18 +92,68 @@ static void link_slot(struct readcache *cache, uint32_t i) {
 /* ------------------------------------------------------------------ opening */
 
 static int open_file(const char *path) {
-    return path ? open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
+    return path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)
                 : memfd_create("s3pve-readcache", MFD_CLOEXEC);
+}
+
+static int open_index(const char *path) {
+    char name[4096];
+
+    if (!path || snprintf(name, sizeof(name), "%s.index", path) >= (int)sizeof(name))
+        return -1;
+    return open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+}
+
+static uint32_t check_of(const struct entry *entry) {
+    return crc32c(ENTRY_SEED, entry, offsetof(struct entry, check));
+}
+
+/* Of no consequence if it fails: then it says of other bytes what they should be. */
+static void note(const struct readcache *cache, uint32_t i, const struct slot *slot) {
+    struct entry entry = {.key = slot->key, .n = slot->n};
+
+    memcpy(entry.sums, slot->sums, sizeof(entry.sums));
+    entry.check = check_of(&entry);
+    if (cache->index >= 0 &&
+        pwrite(cache->index, &entry, sizeof(entry), (off_t)(i * sizeof(entry))) < 0)
+        return;
+}
+
+static void take_over(struct readcache *cache, uint32_t i, const struct entry *entry) {
+    struct slot *slot = &cache->slots[i];
+
+    if (entry->check != check_of(entry) || !entry->n || entry->n > READ_LINE ||
+        find(cache, &entry->key) != NONE)
+        return;
+    slot->key = entry->key;
+    slot->n = (uint8_t)entry->n;
+    memcpy(slot->sums, entry->sums, sizeof(slot->sums));
+    link_slot(cache, i);
+}
+
+/* What an earlier process left.  Nothing was synced: what is not as the index says is a miss. */
+static void load(struct readcache *cache) {
+    _free_ struct entry *entries = calloc(ENTRIES, sizeof(*entries));
+    uint32_t i = 0;
+    ssize_t n = 1;
+
+    while (entries && cache->index >= 0 && i < cache->n_slots && n > 0) {
+        n = pread(cache->index, entries, ENTRIES * sizeof(*entries), (off_t)(i * sizeof(*entries)));
+        n /= (ssize_t)sizeof(*entries);
+        for (ssize_t k = 0; k < n && i < cache->n_slots; k++, i++)
+            take_over(cache, i, &entries[k]);
+    }
 }
 
 /* The last of the file system is not ours. */
 static uint64_t fitting(int fd, uint64_t size) {
     struct statvfs fs;
+    struct stat st;
     uint64_t free_bytes, kept;
 
-    if (fstatvfs(fd, &fs) < 0)
+    if (fstatvfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
         return size;
-    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize + (uint64_t)st.st_blocks * 512;
     kept = (uint64_t)fs.f_blocks / 100 * CACHE_KEEP_FREE_PCT * fs.f_frsize;
     if (free_bytes < kept)
         return 0;
@@ -105,14 +168,17 @@ struct readcache *readcache_open(const char *path, uint64_t size) {
         return NULL;
     cache->in_memory = path == NULL;
     cache->fd = open_file(path);
+    cache->index = open_index(path);
     n = (path && cache->fd >= 0 ? fitting(cache->fd, size) : size) / LINE_BYTES;
     pthread_mutex_init(&cache->lock, NULL);
     cache->n_slots = cache->n_heads = n < 1 ? 1 : n < NONE ? (uint32_t)n : NONE - 1;
     cache->slots = calloc(cache->n_slots, sizeof(*cache->slots));
     cache->heads = malloc(cache->n_heads * sizeof(*cache->heads));
-    if (!cache->slots || !cache->heads || cache->fd < 0)
+    if (!cache->slots || !cache->heads || cache->fd < 0 ||
+        ftruncate(cache->fd, (off_t)(cache->n_slots * (uint64_t)LINE_BYTES)) < 0)
         return readcache_close(cache);
     memset(cache->heads, 0xff, cache->n_heads * sizeof(*cache->heads)); /* NONE */
+    load(cache);
     return cache;
 }
 
@@ -121,6 +187,8 @@ struct readcache *readcache_close(struct readcache *cache) {
         return NULL;
     if (cache->fd >= 0)
         close(cache->fd);
+    if (cache->index >= 0)
+        close(cache->index);
     free(cache->slots);
     free(cache->heads);
     pthread_mutex_destroy(&cache->lock);
@@ -250,17 +318,16 @@ void readcache_put(
     uint32_t i = take_slot(cache, key, n);
     struct slot filled = {.key = *key, .n = (uint8_t)n};
     size_t len = (size_t)n * BLOCK;
+    bool written;
 
     if (i == NONE)
         return;
     for (uint32_t b = 0; b < n; b++)
         filled.sums[b] = crc32c(0, (const uint8_t *)data + (size_t)b * BLOCK, BLOCK);
-    give_slot(
-        cache,
-        i,
-        &filled,
-        pwrite(cache->fd, data, len, (off_t)((uint64_t)i * LINE_BYTES)) == (ssize_t)len
-    );
+    written = pwrite(cache->fd, data, len, (off_t)((uint64_t)i * LINE_BYTES)) == (ssize_t)len;
+    if (written)
+        note(cache, i, &filled);
+    give_slot(cache, i, &filled, written);
 }
 
 void readcache_stats(struct readcache *cache, struct readcache_stats *ret) {

@@ -4,9 +4,10 @@
  *
  * A line is READ_LINE blocks of a segment's object, header included, which never change; so nothing
  * is ever invalidated.  All lines are in one file; which are where, and the sum of each block, in
- * memory (100 bytes a line).  May lose anything at any time and never fails: what is missing or
- * does not have its sum is a miss.  Who has not been read since the hand came by the last time goes
- * (CLOCK).  Thread-safe; the lock is not held while the disk works.
+ * memory (100 bytes a line), and in a second file for who comes later.  May lose anything at any
+ * time and never fails: what is missing or does not have its sum is a miss.  Who has not been read
+ * since the hand came by the last time goes (CLOCK).  Thread-safe; the lock is not held while the
+ * disk works.
  */
 #ifndef VOLUME_READCACHE_H
 #define VOLUME_READCACHE_H
@@ -21,7 +22,8 @@ struct readcache_key {
     uint32_t line;
 };
 
-/* The file @path, anew; NULL: in memory.  @size: bytes.  NULL when it cannot be had. */
+/* The file @path and PATH.index, with what is in them; NULL: in memory.  @size: bytes.  NULL when
+ * it cannot be had. */
 struct readcache *readcache_open(const char *path, uint64_t size);
 struct readcache *readcache_close(struct readcache *cache); /* NULL is fine; returns it */
 
