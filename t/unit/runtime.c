@@ -203,6 +203,54 @@ static void test_lost(void) {
     guest_close(&guest);
 }
 
+static void test_hand_back(void) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct runtime_stats stats;
+    struct guest one, two;
+    int64_t began_ms;
+
+    new_volume();
+    fill(4);
+    ok(begin(&one, "n1", true), "a node has a volume");
+    is_int(guest_write(&one, bytes, 0, MIB(1)), 0, "it writes");
+    mem3.down = true;
+    is_int(runtime_hand_back(one.runtime, 200, &err), -1, "without a store it cannot give it back");
+    is_int(err.code, S3PVE_E_TIMEOUT, "... %s", err.message);
+    runtime_stats(one.runtime, &stats);
+    ok(stats.waiting.code, "... which has its reason: %s", stats.waiting.message);
+    is_int(guest_write(&one, bytes, 0, 4096), 0, "... and has it still");
+    mem3.down = false;
+    is_int(runtime_hand_back(one.runtime, 5000, &err), 0, "with one it can %s", err.message);
+    one.runtime = NULL;
+    began_ms = clock_monotonic_ms();
+    ok(begin(&two, "n2", true), "another node opens it");
+    ok(clock_monotonic_ms() - began_ms < 400, "... at once");
+    is_int(guest_read(&two, got, 0, MIB(1)), 0, "... and reads");
+    ok(memcmp(got, bytes, MIB(1)) == 0, "... what was written");
+    guest_close(&one);
+    guest_close(&two);
+}
+
+static void test_grow(void) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct guest guest;
+
+    new_volume();
+    ok(begin(&guest, "n1", false), "a volume is open");
+    is_int(guest_write(&guest, bytes, SIZE, 4096), EINVAL, "nothing can be written behind its end");
+    is_int(runtime_grow(guest.runtime, SIZE - 512, &err), -1, "it does not shrink");
+    is_int(runtime_grow(guest.runtime, SIZE + 1536, &err), 0, "it grows %s", err.message);
+    is_int((long long)runtime_size(guest.runtime), SIZE + 1536, "... to the byte");
+    is_int(guest_write(&guest, bytes, SIZE, 1536), 0, "... and can be written there");
+    is_int(guest_write(&guest, bytes, SIZE, 2048), EINVAL, "... and not beyond");
+    guest_close(&guest);
+    ok(begin(&guest, "n1", false), "opened again");
+    is_int((long long)runtime_size(guest.runtime), SIZE + 1536, "... it is as large");
+    is_int(guest_read(&guest, got, SIZE, 1536), 0, "... to its end");
+    ok(memcmp(got, bytes, 1536) == 0, "... which is as it was written");
+    guest_close(&guest);
+}
+
 int main(void) {
     char command[300];
 
@@ -212,6 +260,8 @@ int main(void) {
     test_edges();
     test_outage();
     test_lost();
+    test_hand_back();
+    test_grow();
     mem3_clear();
     snprintf(command, sizeof(command), "rm -rf '%s'", dir);
     ok(system(command) == 0, "cleaned up");

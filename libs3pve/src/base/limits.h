@@ -178,17 +178,18 @@
 #define NBD_STALL_MS 30000     /* for the rest of a message, or to take one, if others wait */
 
 /* --- volumes on a node */
-#define JOURNAL_RING GIB(1)      /* of a new journal: so much is written while the store is away */
-#define JOURNAL_RING_MIN MIB(64) /* ... and of a small volume's, which has twice its size else */
-#define JOURNAL_KEEP_FREE_PCT 5  /* of the node's file system, which a new journal leaves alone */
-#define JOURNAL_IOV 1024         /* pieces of one write(2), the kernel's own bound */
-#define READ_LINE 16u            /* blocks: unit of the cache and of cold random reads */
-#define READ_RUN MIB(1)          /* one range request, and what its thread holds meanwhile */
-#define READ_PARTS 8u            /* of a scattered read, fetched side by side */
-#define READCACHE_MIN MIB(64)    /* in memory, where it cannot be on the disk */
-#define HEADERS_AHEAD 32         /* of segments, asked for at once at an opening */
-#define SEAL_AGE_MS 5000         /* what a lost node may cost with durability `node` */
-#define VOLUME_PUTS 8u           /* segments of a volume on their way */
+#define JOURNAL_RING GIB(1)       /* of a new journal: so much is written while the store is away */
+#define JOURNAL_RING_MIN MIB(64)  /* ... and of a small volume's, which has twice its size else */
+#define JOURNAL_KEEP_FREE_PCT 5   /* of the node's file system, which a new journal leaves alone */
+#define JOURNAL_WRITE_BACK MIB(8) /* written to it before the kernel is told to begin */
+#define JOURNAL_IOV 1024          /* pieces of one write(2), the kernel's own bound */
+#define READ_LINE 16u             /* blocks: unit of the cache and of cold random reads */
+#define READ_RUN MIB(1)           /* one range request, and what its thread holds meanwhile */
+#define READ_PARTS 8u             /* of a scattered read, fetched side by side */
+#define READCACHE_MIN MIB(64)     /* in memory, where it cannot be on the disk */
+#define HEADERS_AHEAD 32          /* of segments, asked for at once at an opening */
+#define SEAL_AGE_MS 5000          /* what a lost node may cost with durability `node` */
+#define VOLUME_PUTS 8u            /* segments of a volume on their way */
 #define VOLUME_MAP_MEMORY                                                                          \
     MIB(256)                      /* of a volume's map: 1 TiB of random writes would take 2 GiB    \
                                    */

@@ -271,6 +271,10 @@ int journal_file_sync(struct journal_file *file, struct s3pve_error *err) {
     return fdatasync(file->fd) < 0 ? fail(file, "sync", err) : 0;
 }
 
+void journal_file_write_back(struct journal_file *file) {
+    sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 /* ------------------------------------------------------------------- ending */
 
 int journal_file_set_aside(struct journal_file *file, uint64_t jseq, struct s3pve_error *err) {

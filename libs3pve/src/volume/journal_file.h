@@ -48,6 +48,8 @@ int journal_file_read(
 /* If that is possible without waiting for the disk.  Return: whether it was. */
 bool journal_file_peek(struct journal_file *file, uint64_t place, void *data, size_t len);
 int journal_file_sync(struct journal_file *file, struct s3pve_error *err);
+/* Have the kernel begin to write what it has, so that a sync finds little to do. */
+void journal_file_write_back(struct journal_file *file);
 
 /* Keep the journal under a name with @jseq in it; go on with an empty one. */
 int journal_file_set_aside(struct journal_file *file, uint64_t jseq, struct s3pve_error *err);

@@ -2,7 +2,7 @@
 /*
  * runtime.h - open volumes on a node: what moves the machine of each, and brings the bytes
  *
- *     volumes_open() -> runtime_open() -> runtime_submit() ... -> [drain] -> runtime_close()
+ *     volumes_open() -> runtime_open() -> submit, grow, drain ... -> hand_back, or close
  *
  * One thread a volume moves its machine: what it decides is done at once where nothing has to be
  * waited for (the journal's page cache, the read cache in memory), else by threads that all volumes
@@ -93,14 +93,25 @@ int runtime_open(
     struct s3pve_error *err
 );
 
-uint64_t runtime_size(const struct runtime *runtime); /* bytes */
+uint64_t runtime_size(struct runtime *runtime); /* bytes */
 
 /* Any thread.  Who submits bounds how much is under way. */
 void runtime_submit(struct runtime *runtime, struct runtime_request *request);
 
-/* Wait until the bucket has all that was written so far.  Return: 0, or -1 (TIMEOUT, with how much
- * is missing; or what the volume failed with). */
+/* Wait until the bucket has all that was written, and a checkpoint.  Return: 0, or -1 (TIMEOUT,
+ * with how much is missing; or what the volume failed with). */
 int runtime_drain(struct runtime *runtime, unsigned timeout_ms, struct s3pve_error *err);
+
+/* Its root says @size, and requests up to there are taken.  Return: 0, or -1 (INVALID: it would be
+ * smaller; CONFLICT: it is another node's; IO). */
+int runtime_grow(struct runtime *runtime, uint64_t size, struct s3pve_error *err);
+
+/*
+ * Drain it, and let anybody have it; this node keeps nothing of it.  Requests are refused
+ * meanwhile. Return: 0, and it is gone; or -1 as runtime_drain(), or with what became of its root.
+ * Then it may be tried again, or closed, and the volume stays this node's.
+ */
+int runtime_hand_back(struct runtime *runtime, unsigned timeout_ms, struct s3pve_error *err);
 
 /* The end: what is under way fails with CANCELLED.  What the bucket does not have is in the
  * journal, and the volume stays this node's.  NULL is fine; returns it. */
@@ -113,7 +124,8 @@ struct runtime_stats {
     int64_t dirty_since_ms;       /* clock_monotonic_ms() of the oldest of it; 0: there is none */
     unsigned n_requests, n_uploads;
     uint64_t n_reads, n_writes, n_flushes, n_stored; /* so far; stored: segments */
-    struct s3pve_error failure;                      /* .code S3PVE_OK while all is well */
+    struct s3pve_error waiting; /* why uploads do not get through; .code S3PVE_OK: they do */
+    struct s3pve_error failure; /* of the volume; .code S3PVE_OK while all is well */
 };
 void runtime_stats(struct runtime *runtime, struct runtime_stats *ret_stats);
 

@@ -13,6 +13,27 @@
 
 /* ------------------------------------------------------------------ journal */
 
+static void written_back(struct runtime *rt, void *arg) {
+    rt->writing_back = false;
+}
+
+static void write_back_job(void *arg) {
+    struct runtime *rt = arg;
+
+    journal_file_write_back(rt->journal);
+    runtime_post_job(rt, &rt->write_back_event);
+}
+
+/* Else what a guest wrote without a flush would pile up for the next one, which waits for all of
+ * it, and in the end for us, as the kernel lets nobody fill its memory. */
+static void write_back(struct runtime *rt, size_t n) {
+    rt->not_written_back += n;
+    if (rt->not_written_back < JOURNAL_WRITE_BACK || rt->writing_back)
+        return;
+    rt->not_written_back = 0;
+    rt->writing_back = runtime_job(rt, rt->volumes->local, write_back_job, rt) == 0;
+}
+
 static void journal_write(
     void *ctx,
     uint64_t place,
@@ -24,6 +45,7 @@ static void journal_write(
 ) {
     struct runtime *rt = ctx;
     struct written *written = &rt->written[rt->n_written++];
+    size_t total = len;
 
     *written = (struct written){.jseq = jseq};
     rt->iov[0] = (struct iovec){(void *)header, len};
@@ -32,8 +54,10 @@ static void journal_write(
 
         rt->iov[1 + i].iov_base = runtime_block(request, sources[i].first);
         rt->iov[1 + i].iov_len = (size_t)sources[i].n * BLOCK;
+        total += rt->iov[1 + i].iov_len;
     }
     journal_file_write(rt->journal, place, rt->iov, 1 + (size_t)n, &written->err);
+    write_back(rt, total);
 }
 
 void runtime_tell_written(struct runtime *rt) {
@@ -116,7 +140,7 @@ static void upload_ended(struct runtime *rt, void *arg) {
     if (upload->stored)
         volume_segment_stored(rt->volume, upload->id.seq);
     else if (upload->err.code)
-        machine_fail(rt->volume, &upload->err);
+        volume_fail(rt->volume, &upload->err);
     if (upload->stored)
         rt->counts.n_stored++;
     upload_free(upload);
@@ -138,18 +162,27 @@ static int gather(struct upload *upload, uint8_t *object) {
     return 0;
 }
 
+/* Why uploads wait, if they do: for people. */
+static void tell_waiting(struct runtime *rt, const struct s3pve_error *err) {
+    LOCK_SCOPE(&rt->lock);
+
+    rt->stats.waiting = *err;
+}
+
 /* Until it is there (D6); always the same bytes under that name (I3). */
 static bool put(struct upload *upload, const uint8_t *object) {
-    struct store *store = &upload->runtime->store;
+    struct runtime *rt = upload->runtime;
     char name[SEGMENT_NAME];
 
     segment_name(name, &upload->id);
     for (unsigned n = 0;; n++) {
         struct s3pve_error err = S3PVE_ERROR_INIT;
 
-        if (store_put(store, name, object, upload->len, &err) == 0)
+        store_put(&rt->store, name, object, upload->len, &err);
+        tell_waiting(rt, &err);
+        if (!err.code)
             return true;
-        if (!store_again(store, n))
+        if (!store_again(&rt->store, n))
             return false;
     }
 }
@@ -234,7 +267,7 @@ static void reclaimed(struct runtime *rt, void *arg) {
     if (!rt->reclaim_error.code)
         rt->term = rt->reclaim_term;
     else if (rt->reclaim_error.code == S3PVE_E_CONFLICT)
-        machine_fail(rt->volume, &rt->reclaim_error);
+        volume_fail(rt->volume, &rt->reclaim_error);
 }
 
 /* Who was about to take the volume fails now; and if somebody has it, we do. */
@@ -272,7 +305,7 @@ static void answer(void *ctx, struct volume_request *request, const struct s3pve
     struct runtime *rt = ctx;
     struct runtime_request *answered = (struct runtime_request *)request;
 
-    runtime_release(answered);
+    runtime_clear(answered);
     answered->done(answered, err);
     LOCK_SCOPE(&rt->lock);
     rt->n_requests--;
@@ -297,5 +330,6 @@ void runtime_ops_init(struct runtime *rt) {
     rt->syncing.event.fn = synced;
     rt->superblock.event.fn = superblock_written;
     rt->reclaim_event.fn = reclaimed;
+    rt->write_back_event.fn = written_back;
     runtime_map_init(rt);
 }

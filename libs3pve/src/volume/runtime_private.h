@@ -2,13 +2,17 @@
 /*
  * runtime_private.h - what runtime*.c share
  *
- *     runtime.c          opening, the thread and its events, the end
+ *     runtime.c          the thread, its events, requests
+ *     runtime_open.c     opening
+ *     runtime_end.c      draining, growing, the end
  *     runtime_ops.c      what the machine wants done: journal, uploads, lease
  *     runtime_read.c     reads, edges of writes, reading ahead
  *     runtime_map.c      pages of the map, checkpoints, deletions
  */
 #ifndef VOLUME_RUNTIME_PRIVATE_H
 #define VOLUME_RUNTIME_PRIVATE_H
+
+#include <time.h>
 
 #include "base/pool.h"
 #include "volume/machine.h"
@@ -67,6 +71,9 @@ struct runtime {
     const struct checkpoint *checkpoint; /* being published; the machine's */
     char (*doomed)[OBJECT_NAME];         /* owned; objects being deleted */
     uint32_t n_doomed;
+    size_t not_written_back; /* bytes of records */
+    bool writing_back;
+    struct event write_back_event;
     int64_t wake_ms; /* 0: never */
     uint64_t term;   /* of the lease, when the root was last known to be ours */
     bool reclaiming; /* a thread is finding out */
@@ -84,7 +91,9 @@ struct runtime {
     pthread_cond_t changed;
     struct event *first, **last; /* what has happened */
     unsigned n_requests, n_jobs;
-    bool closing, draining;
+    bool refusing, closing; /* requests; and the thread ends, too */
+    bool is_drained;
+    unsigned n_watching; /* who wants to hear of each turn */
     struct runtime_stats stats;
 };
 
@@ -92,6 +101,7 @@ struct runtime {
 
 /* From any thread: have the volume's one call event->fn. */
 void runtime_post(struct runtime *runtime, struct event *event);
+void runtime_post_locked(struct runtime *runtime, struct event *event);
 /* From the volume's thread: the same, when the machine has come to rest. */
 void runtime_soon(struct runtime *runtime, struct event *event);
 
@@ -101,6 +111,15 @@ void runtime_post_job(struct runtime *runtime, struct event *event);
 
 /* A request of the machine's or ours, from the volume's thread. */
 void runtime_begin(struct runtime *runtime, struct runtime_request *request);
+
+void *runtime_thread(void *arg);
+/* What has happened, and all that comes of it. */
+void runtime_turn(struct runtime *runtime, struct event *events);
+
+/* --- runtime_end.c */
+
+/* For a timed wait. */
+struct timespec runtime_time(int64_t at_ms);
 
 /* --- runtime_ops.c */
 
@@ -122,7 +141,7 @@ void runtime_objects_delete(void *ctx, const char (*names)[OBJECT_NAME], uint32_
 
 /* Sums of the blocks it covers as a whole.  Return: 0, or -1 without memory. */
 int runtime_prepare(struct runtime_request *request);
-void runtime_release(struct runtime_request *request);
+void runtime_clear(struct runtime_request *request);
 /* Where block @i of those it touches lies. */
 uint8_t *runtime_block(const struct runtime_request *request, uint32_t i);
 void runtime_read_op(

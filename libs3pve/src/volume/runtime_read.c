@@ -57,7 +57,7 @@ int runtime_prepare(struct runtime_request *r) {
         r->edges = malloc(2 * (size_t)BLOCK);
     if (!request->sums || !request->zero ||
         (!r->edges && (cuts_first(request) || cuts_last(request)))) {
-        runtime_release(r);
+        runtime_clear(r);
         return -1;
     }
     for (uint32_t i = cuts_first(request); request->type == VOLUME_WRITE; i++) {
@@ -68,7 +68,7 @@ int runtime_prepare(struct runtime_request *r) {
     return 0;
 }
 
-void runtime_release(struct runtime_request *r) {
+void runtime_clear(struct runtime_request *r) {
     if (r->request.sums != r->few_sums)
         free(r->request.sums);
     if (r->request.zero != r->few_zero)

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* runtime_end.c - what is not a guest's: drain, hand back, grow, close */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "core/error.h"
+#include "volume/runtime_private.h"
+
+struct timespec runtime_time(int64_t at_ms) {
+    return (struct timespec){.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000};
+}
+
+/* ------------------------------------------------- a word with the volume's thread */
+
+struct word {
+    struct event event;
+    bool drain;
+    uint64_t size;
+    bool heard;
+};
+
+/* With the lock held; comes back when it was heard. */
+static void say(struct runtime *rt, struct word *word, void (*fn)(struct runtime *rt, void *arg)) {
+    word->event = (struct event){.fn = fn, .arg = word};
+    runtime_post_locked(rt, &word->event);
+    while (!word->heard)
+        pthread_cond_wait(&rt->changed, &rt->lock);
+}
+
+static void hear_drain(struct runtime *rt, void *arg) {
+    struct word *word = arg;
+
+    volume_drain(rt->volume, word->drain);
+    LOCK_SCOPE(&rt->lock);
+    rt->is_drained = false; /* until it was looked at */
+    word->heard = true;
+    pthread_cond_broadcast(&rt->changed);
+}
+
+static void hear_size(struct runtime *rt, void *arg) {
+    struct word *word = arg;
+
+    volume_resized(rt->volume, word->size);
+    LOCK_SCOPE(&rt->lock);
+    rt->params.size = rt->stats.size = word->size;
+    word->heard = true;
+    pthread_cond_broadcast(&rt->changed);
+}
+
+/* -------------------------------------------------------------------- drain */
+
+static int tell_dirty(const struct runtime *rt, struct s3pve_error *err) {
+    return error_set(
+        err,
+        S3PVE_E_TIMEOUT,
+        "node '%s' has %" PRIu64 " MiB of the volume that are not in the bucket yet",
+        rt->volumes->me.name,
+        (rt->stats.dirty + MIB(1) - 1) >> 20
+    );
+}
+
+/* With the lock held.  After success it goes on draining. */
+static int wait_drained(struct runtime *rt, unsigned timeout_ms, struct s3pve_error *err) {
+    struct timespec until = runtime_time(clock_monotonic_ms() + timeout_ms);
+    struct word begin = {.drain = true}, stop = {.drain = false};
+    int timed_out = 0;
+
+    rt->n_watching++;
+    say(rt, &begin, hear_drain);
+    while (!rt->is_drained && !rt->stats.failure.code && !timed_out)
+        timed_out = pthread_cond_timedwait(&rt->changed, &rt->lock, &until);
+    rt->n_watching--;
+    if (rt->is_drained && !rt->stats.failure.code)
+        return 0;
+    say(rt, &stop, hear_drain);
+    if (!rt->stats.failure.code)
+        return tell_dirty(rt, err);
+    if (err)
+        *err = rt->stats.failure;
+    return -1;
+}
+
+int runtime_drain(struct runtime *rt, unsigned timeout_ms, struct s3pve_error *err) {
+    struct word stop = {.drain = false};
+
+    LOCK_SCOPE(&rt->lock);
+    if (rt->closing || rt->refusing)
+        return error_set(err, S3PVE_E_CANCELLED, "the volume is being closed");
+    if (wait_drained(rt, timeout_ms, err) < 0)
+        return -1;
+    say(rt, &stop, hear_drain);
+    return 0;
+}
+
+/* --------------------------------------------------------------------- grow */
+
+int runtime_grow(struct runtime *rt, uint64_t size, struct s3pve_error *err) {
+    struct word word = {.size = size};
+    int rc;
+
+    pthread_mutex_lock(&rt->root_lock);
+    rc = volume_grow(rt->volume, &store_ops, &rt->store, size, err);
+    pthread_mutex_unlock(&rt->root_lock);
+    if (rc < 0)
+        return -1;
+    LOCK_SCOPE(&rt->lock);
+    say(rt, &word, hear_size);
+    return 0;
+}
+
+/* ------------------------------------------------------------------- ending */
+
+static void end(struct runtime *rt, void *arg) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    error_set(&err, S3PVE_E_CANCELLED, "the volume was closed");
+    volume_fail(rt->volume, &err);
+}
+
+/* Uploads of a volume that opened, and then there was no thread for it. */
+static void stop_without_thread(struct runtime *rt) {
+    struct event *events;
+
+    pthread_mutex_lock(&rt->lock);
+    while (rt->n_jobs)
+        pthread_cond_wait(&rt->changed, &rt->lock);
+    events = rt->first;
+    pthread_mutex_unlock(&rt->lock);
+    if (events)
+        runtime_turn(rt, events);
+}
+
+static void join(struct runtime *rt, struct event *event) {
+    pthread_mutex_lock(&rt->lock);
+    rt->closing = true;
+    runtime_post_locked(rt, event);
+    pthread_mutex_unlock(&rt->lock);
+    pthread_join(rt->thread, NULL);
+    rt->has_thread = false;
+}
+
+static void stop(struct runtime *rt) {
+    struct event event = {.fn = end};
+
+    __atomic_store_n(&rt->cancel, 1, __ATOMIC_RELAXED);
+    if (rt->has_thread)
+        join(rt, &event);
+    else
+        stop_without_thread(rt);
+}
+
+static void do_nothing(struct runtime *rt, void *arg) {
+}
+
+/* Nothing but the root is left to be done. */
+static int stop_drained(struct runtime *rt, unsigned timeout_ms, struct s3pve_error *err) {
+    struct event event = {.fn = do_nothing};
+    int rc;
+
+    if (!rt->has_thread)
+        return 0;
+    pthread_mutex_lock(&rt->lock);
+    rt->refusing = true;
+    rc = wait_drained(rt, timeout_ms, err);
+    rt->refusing = rc == 0;
+    pthread_mutex_unlock(&rt->lock);
+    if (rc == 0)
+        join(rt, &event);
+    return rc;
+}
+
+int runtime_hand_back(struct runtime *rt, unsigned timeout_ms, struct s3pve_error *err) {
+    int64_t until_ms = clock_monotonic_ms() + timeout_ms;
+
+    if (stop_drained(rt, timeout_ms, err) < 0)
+        return -1;
+    for (unsigned n = 0;; n++) {
+        struct s3pve_error cause = S3PVE_ERROR_INIT;
+
+        if (volume_close(rt->volume, &store_ops, &rt->store, &cause) == 0)
+            break;
+        if (cause.code != S3PVE_E_CONFLICT && clock_monotonic_ms() < until_ms &&
+            store_again(&rt->store, n))
+            continue;
+        if (err)
+            *err = cause;
+        return -1;
+    }
+    journal_file_remove(rt->journal);
+    runtime_close(rt);
+    return 0;
+}
+
+struct runtime *runtime_close(struct runtime *rt) {
+    if (!rt)
+        return NULL;
+    stop(rt);
+    volume_free(rt->volume);
+    journal_file_close(rt->journal);
+    root_clear(&rt->root);
+    runtime_map_clear(rt);
+    if (rt->is_held)
+        lease_drop(rt->volumes->lease);
+    pthread_cond_destroy(&rt->changed);
+    pthread_mutex_destroy(&rt->lock);
+    free(rt);
+    return NULL;
+}
