@@ -84,8 +84,8 @@ $(B)/t/fuzz/control.t: $(B)/libs3pve/src/daemon/control_cmd.o
 $(B)/t/sim/sim: $(SIM) $(B)/libs3pve.a
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
 
-$(B)/t/nbd/memory: $(B)/t/nbd/memory.o $(B)/libs3pve.a
-	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^
+$(B)/t/nbd/memory $(B)/t/nbd/volume: %: %.o $(B)/libs3pve.a
+	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))
 
 $(B)/xs/blib: $(wildcard xs/* xs/lib/* xs/lib/*/*) $(B)/libs3pve.so.0
 	$(Q)rm -rf $(B)/xs && cp -r xs $(B)/
@@ -120,7 +120,7 @@ check: deps
 test: all units
 	@B=$(B) t/lib/prove $(TESTS)
 
-units: $(UNIT) $(B)/t/sim/sim $(B)/t/nbd/memory
+units: $(UNIT) $(B)/t/sim/sim $(B)/t/nbd/memory $(B)/t/nbd/volume
 threaded: $(THREADED) $(B)/t/nbd/memory
 
 # The C tests with every access, or every lock and thread, watched.
