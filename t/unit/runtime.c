@@ -214,6 +214,7 @@ static void test_hand_back(void) {
     ok(begin(&one, "n1", true), "a node has a volume");
     is_int(guest_write(&one, bytes, 0, MIB(1)), 0, "it writes");
     mem3.down = true;
+    is_int(guest_write(&one, bytes, 0, 8192), 0, "... once more while the store is away");
     is_int(runtime_hand_back(one.runtime, 200, &err), -1, "without a store it cannot give it back");
     is_int(err.code, S3PVE_E_TIMEOUT, "... %s", err.message);
     runtime_stats(one.runtime, &stats);

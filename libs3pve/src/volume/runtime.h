@@ -124,7 +124,7 @@ struct runtime_stats {
     int64_t dirty_since_ms;       /* clock_monotonic_ms() of the oldest of it; 0: there is none */
     unsigned n_requests, n_uploads;
     uint64_t n_reads, n_writes, n_flushes, n_stored; /* so far; stored: segments */
-    struct s3pve_error waiting; /* why uploads do not get through; .code S3PVE_OK: they do */
+    struct s3pve_error waiting; /* why nothing can be stored; .code S3PVE_OK: it can */
     struct s3pve_error failure; /* of the volume; .code S3PVE_OK while all is well */
 };
 void runtime_stats(struct runtime *runtime, struct runtime_stats *ret_stats);

@@ -51,6 +51,13 @@ static void hear_size(struct runtime *rt, void *arg) {
 /* -------------------------------------------------------------------- drain */
 
 static int tell_dirty(const struct runtime *rt, struct s3pve_error *err) {
+    if (!rt->stats.dirty)
+        return error_set(
+            err,
+            S3PVE_E_TIMEOUT,
+            "the bucket has all of the volume, but not yet the map that node '%s' has of it",
+            rt->volumes->me.name
+        );
     return error_set(
         err,
         S3PVE_E_TIMEOUT,

@@ -59,6 +59,7 @@ static void checkpoint_job(void *arg) {
     pthread_mutex_lock(&rt->root_lock);
     volume_publish(&store_ops, &rt->store, rt->checkpoint, &rt->publishing.err);
     pthread_mutex_unlock(&rt->root_lock);
+    runtime_tell_waiting(rt, &rt->publishing.err);
     runtime_post_job(rt, &rt->publishing.event);
 }
 

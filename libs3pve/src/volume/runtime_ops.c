@@ -162,8 +162,7 @@ static int gather(struct upload *upload, uint8_t *object) {
     return 0;
 }
 
-/* Why uploads wait, if they do: for people. */
-static void tell_waiting(struct runtime *rt, const struct s3pve_error *err) {
+void runtime_tell_waiting(struct runtime *rt, const struct s3pve_error *err) {
     LOCK_SCOPE(&rt->lock);
 
     rt->stats.waiting = *err;
@@ -179,7 +178,7 @@ static bool put(struct upload *upload, const uint8_t *object) {
         struct s3pve_error err = S3PVE_ERROR_INIT;
 
         store_put(&rt->store, name, object, upload->len, &err);
-        tell_waiting(rt, &err);
+        runtime_tell_waiting(rt, &err);
         if (!err.code)
             return true;
         if (!store_again(&rt->store, n))

@@ -126,6 +126,8 @@ struct timespec runtime_time(int64_t at_ms);
 extern const struct volume_ops runtime_volume_ops;
 void runtime_ops_init(struct runtime *runtime);
 void runtime_tell_written(struct runtime *runtime);
+/* Why what is to be stored waits, if it does: for people. */
+void runtime_tell_waiting(struct runtime *runtime, const struct s3pve_error *err);
 /* After the lease was not valid for a while: is the volume still ours? */
 void runtime_check_lease(struct runtime *runtime);
 
