@@ -24,6 +24,8 @@ struct manners {
     bool stall;           /* after the first byte of an answer */
     unsigned mute_after;  /* like leave_after, but the connection stays; 0: never */
     unsigned read_ms;     /* a pause before each 64 KiB of a body */
+    unsigned delay_ms;    /* before an answer */
+    size_t drip;          /* bytes of its body in a tenth of a second; 0: as fast as can be */
 };
 
 struct seen {
@@ -97,12 +99,15 @@ static bool take_request(int fd, unsigned read_ms) {
 static void answer(int fd, const struct manners *how) {
     size_t len = how->stall ? 1 : how->reply_len;
 
+    usleep(how->delay_ms * 1000);
     dprintf(fd, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", how->reply_len);
     for (size_t at = 0; at < len;) {
-        ssize_t n = send(fd, bytes + at, len - at, MSG_NOSIGNAL);
+        size_t most = how->drip && how->drip < len - at ? how->drip : len - at;
+        ssize_t n = send(fd, bytes + at, most, MSG_NOSIGNAL);
 
         if (n <= 0)
             return;
+        usleep(how->drip ? 100000 : 0);
         at += (size_t)n;
     }
 }
@@ -244,6 +249,21 @@ static void a_slow_reader_is_not_left(void) {
     wire.free(wire.ctx, false);
 }
 
+static void a_slow_answer_is_not_left(void) {
+    struct manners slow = {.delay_ms = 1500, .reply_len = 4500, .drip = 150};
+    struct transport wire = open_wire((struct config){0}, slow);
+    struct transfer t = {.low_speed_s = 3};
+
+    run(&wire, "GET", "/a", 0, &t);
+    is_int(t.failure, HTTP_FINE, "an answer that begins late and comes at 1.5 KB/s: %s", t.detail);
+    wire.free(wire.ctx, false);
+    wire = open_wire((struct config){0}, (struct manners){.reply_len = 6000, .drip = 50});
+    t = (struct transfer){.low_speed_s = 2};
+    run(&wire, "GET", "/a", 0, &t);
+    is_int(t.failure, HTTP_TIMEOUT, "one that comes at 500 bytes a second is left");
+    wire.free(wire.ctx, false);
+}
+
 static void a_kept_connection_that_hangs_is_left(void) {
     struct transport wire = open_wire((struct config){0}, (struct manners){.mute_after = 2});
     struct transfer t[3] = {{.stale_ms = 500}, {.stale_ms = 500}, {.stale_ms = 500, .fresh = true}};
@@ -301,6 +321,7 @@ int main(void) {
     limits_hold_on_the_wire();
     a_peer_that_stalls_is_left();
     a_slow_reader_is_not_left();
+    a_slow_answer_is_not_left();
     a_kept_connection_that_hangs_is_left();
     a_connection_that_is_left_is_replaced();
     what_may_be_sent_once_is_sent_once();

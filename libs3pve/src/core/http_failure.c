@@ -37,9 +37,9 @@ static bool is_plain(CURLcode code, const char *text) {
 }
 
 /* A TLS server that is spoken to in the clear hangs up, or sends what is no HTTP. */
-static bool may_be_tls(CURLcode code, const char *url) {
-    return (code == CURLE_GOT_NOTHING || code == CURLE_UNSUPPORTED_PROTOCOL) &&
-           strncmp(url, "http://", strlen("http://")) == 0;
+static bool may_be_tls(const struct transfer *t, CURLcode code) {
+    return (code == CURLE_GOT_NOTHING || code == CURLE_UNSUPPORTED_PROTOCOL) && !t->reused &&
+           strncmp(t->url, "http://", strlen("http://")) == 0;
 }
 
 static void note_proxy(CURL *easy, struct transfer *t) {
@@ -64,6 +64,6 @@ void http_failure_note(struct transfer *t, CURL *easy, CURLcode code, const char
         sizeof(t->detail),
         "%.100s%s",
         *text ? text : curl_easy_strerror(code),
-        may_be_tls(code, t->url) ? "; if it speaks TLS, say https:// for http://" : ""
+        may_be_tls(t, code) ? "; if it speaks TLS, say https:// for http://" : ""
     );
 }

@@ -6,8 +6,11 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
+#define SAMPLE_MS 1000 /* over which a speed is measured, at least */
+
 void http_watch_begin(struct http_watch *watch, int64_t now) {
-    *watch = (struct http_watch){.began_ms = now, .looked_ms = now, .slow_since_ms = now};
+    *watch = (struct http_watch
+    ){.began_ms = now, .looked_ms = now, .sample_ms = now, .slow_since_ms = now};
 }
 
 void http_watch_note(struct transfer *t) {
@@ -17,12 +20,17 @@ void http_watch_note(struct transfer *t) {
 }
 
 static void moved(struct http_watch *watch, struct transfer *t, uint64_t n) {
+    int64_t took;
+
     http_watch_note(t);
-    watch->n_moved += n;
-    if (watch->n_moved - watch->n_slow < (uint64_t)t->low_speed_s * LOW_SPEED_BYTES)
+    watch->n_sample += n;
+    took = t->moved_ms - watch->sample_ms;
+    if (took < SAMPLE_MS)
         return;
-    watch->n_slow = watch->n_moved;
-    watch->slow_since_ms = t->moved_ms;
+    if (watch->n_sample >= (uint64_t)took * LOW_SPEED_BYTES / 1000)
+        watch->slow_since_ms = t->moved_ms;
+    watch->sample_ms = t->moved_ms;
+    watch->n_sample = 0;
 }
 
 void http_watch_count(struct http_watch *watch, struct transfer *t, curl_off_t n) {
@@ -57,6 +65,7 @@ static void postpone(int64_t *since_ms, int64_t now, int64_t ms) {
 
 void http_watch_excuse(struct http_watch *watch, int64_t now, int64_t ms) {
     postpone(&watch->began_ms, now, ms);
+    postpone(&watch->sample_ms, now, ms);
     postpone(&watch->slow_since_ms, now, ms);
 }
 

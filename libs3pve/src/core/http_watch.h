@@ -19,9 +19,9 @@ struct http_watch {
     int64_t began_ms, looked_ms;
     curl_off_t n_curl;     /* bytes, both ways, as libcurl counts */
     int n_unacked;         /* bytes that the kernel has taken and the peer has not */
-    uint64_t n_moved;      /* either: each step of a byte */
-    uint64_t n_slow;       /* how many those were ... */
-    int64_t slow_since_ms; /* ... when it was last fast enough */
+    uint64_t n_sample;     /* steps of a byte, either way ... */
+    int64_t sample_ms;     /* ... since then */
+    int64_t slow_since_ms; /* when it was last fast enough */
 };
 
 void http_watch_begin(struct http_watch *watch, int64_t now);

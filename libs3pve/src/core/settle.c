@@ -165,8 +165,10 @@ static bool engine_retry(struct engine *engine, struct request *rq, enum verdict
     if (transfer->status)
         engine_note_refusal(engine, rq, wait);
     rq->out_of_time = engine_is_late(engine, rq, wait);
-    if (rq->out_of_time)
+    if (rq->out_of_time) {
+        error_wrap(&rq->error, "gave up after %u attempts", rq->attempts);
         return false;
+    }
     rq->fresh = rq->fresh || (transfer->reused && !transfer->status);
     engine_repeat(engine, rq, wait, rq->error.message);
     return true;
