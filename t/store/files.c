@@ -2,7 +2,8 @@
 /*
  * The files of a storage on a real server: streams, held archives, other nodes and crashes.
  *
- * TEST_ARCHIVE_MIB: size of the archive, 200 by default; 6144 takes two minutes.
+ * TEST_ARCHIVE_MIB: size of the archive, 200 by default; 6144 takes two minutes, and a
+ * server with room for it (libs3pve/DESIGN.md 12).
  */
 #include <signal.h>
 #include <sys/resource.h>
