@@ -62,6 +62,29 @@ static void one_inode_one_version(void) {
     ok(mount3_is_clean(), "nothing is left over");
 }
 
+/* The kernel hears of a new size after it is published. */
+static void cut_by_name(void) {
+    struct stat attr = {.st_size = 5}, st;
+    struct s3pve_file *reader;
+
+    mount_write("snippets/c", "0123456789");
+    mount_open("snippets/c", O_RDONLY, &reader);
+    ok(!s3pve_file_is_direct(reader), "a file is read through the kernel's pages");
+    s3pve_file_close(reader);
+    is_int(
+        s3pve_files_setattr(fs, mount_ino("snippets/c"), &attr, S3PVE_SET_SIZE, &st),
+        0,
+        "it is cut by name"
+    );
+    mount_open("snippets/c", O_RDONLY, &reader);
+    ok(s3pve_file_is_direct(reader), "who opens it just then reads past them");
+    s3pve_file_close(reader);
+    usleep(1100000);
+    mount_open("snippets/c", O_RDONLY, &reader);
+    ok(!s3pve_file_is_direct(reader), "... and later through them again");
+    s3pve_file_close(reader);
+}
+
 /* The listing that named it may be some seconds old. */
 static void replaced_since(void) {
     struct s3pve_file *reader;
@@ -141,6 +164,7 @@ int main(void) {
     mount3_begin();
     open_so_many();
     one_inode_one_version();
+    cut_by_name();
     replaced_since();
     dropped();
     return mount3_end();

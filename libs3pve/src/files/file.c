@@ -105,7 +105,8 @@ static int open_reader(struct s3pve_file *file, bool may_repin) {
         return -EBUSY;
     if (stream && (stream->is_held || !stream->is_settled || name_is_held(node->name)))
         return -EBUSY;
-    file->is_direct = stream || node->writer_due_ms > clock_monotonic_ms();
+    file->is_direct = stream || node->writer_due_ms > clock_monotonic_ms() ||
+                      node->resized_ms > clock_monotonic_ms();
     file->reader = reader_new(file->files, node, may_repin && node->n_readers == 0);
     if (!file->reader)
         return -ENOMEM;

@@ -54,6 +54,7 @@ struct node {
     unsigned version;        /* moves when the bytes change, not when the name does */
     unsigned n_readers;      /* files open for reading alone; all of them, if local */
     int64_t writer_due_ms;   /* a writer looks the name up again until then; see file.c */
+    int64_t resized_ms;      /* the kernel may not know the size yet until then; see vfs.c */
     unsigned cached_version; /* the kernel may hold pages of this one; 0: none */
     unsigned prefetched_version; /* see prefetch.h; 0: none */
     unsigned streamed_version;   /* was read in order from its start before; 0: none */

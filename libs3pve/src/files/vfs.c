@@ -83,6 +83,15 @@ _public_ int s3pve_files_getattr(struct s3pve_files *files, uint64_t ino, struct
     return 0;
 }
 
+#define RESIZED_MS 1000 /* in which the kernel takes note of a size it has asked for */
+
+/* truncate(2) by name: the file is published before the kernel has our answer, and who opens it
+ * between must not be shown pages as far as the old size. */
+static void set_resized(struct s3pve_files *files, struct node *node, int64_t until_ms) {
+    LOCK_SCOPE(&files->lock);
+    node->resized_ms = until_ms;
+}
+
 /* @node is pinned. */
 static int set_size(struct s3pve_files *files, struct node *node, uint64_t size) {
     struct stream *stream;
@@ -104,7 +113,9 @@ static int set_size(struct s3pve_files *files, struct node *node, uint64_t size)
         return rc;
     if (!stream)
         return -ENOMEM;
+    set_resized(files, node, INT64_MAX);
     rc = stream_truncate_now(stream, size);
+    set_resized(files, node, clock_monotonic_ms() + RESIZED_MS);
     stream_unref(stream);
     return rc;
 }
