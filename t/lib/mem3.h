@@ -65,6 +65,7 @@ static struct {
     const char
         *_Atomic fail; /* this operation fails, "" none: put delete copy complete abort ... */
     _Atomic enum s3pve_code code;    /* ... with this; IO when 0 */
+    atomic_bool lost_complete;       /* done, and the answer does not arrive */
     atomic_uint delay_ms;            /* before every answer */
     atomic_uint list_delay_ms;       /* between reading the listing and giving it back */
     void (*_Atomic on_list)(void);   /* called there */

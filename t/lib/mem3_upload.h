@@ -101,7 +101,7 @@ int s3pve_upload_complete(
     mem3_forget_upload(upload);
     upload->completed = true;
     pthread_mutex_unlock(&mem3.lock);
-    return 0;
+    return mem3.lost_complete ? error_set(err, S3PVE_E_CANCELLED, "complete: cancelled") : 0;
 }
 
 void s3pve_upload_abort(struct s3pve_upload *upload, const struct s3pve_call *call) {

@@ -129,6 +129,20 @@ static void not_as_foretold(void) {
     );
     ok(is_archive("dump/z.bin", MIB(20)) && mem3_size("dump/vzdump-z.vma.zst") < 0, "... cleanly");
 
+    write_archive("dump/vzdump-v.vma.dat", MIB(20));
+    mount_close(file);
+    mem3.lost_complete = true;
+    is_int(
+        mount_rename("dump/vzdump-v.vma.dat", "dump/v.bin"),
+        -EINTR,
+        "its first step is not heard of"
+    );
+    mem3.lost_complete = false;
+    is_int(
+        mount_rename("dump/vzdump-v.vma.dat", "dump/v.bin"), 0, "the next try is not in its own way"
+    );
+    ok(is_archive("dump/v.bin", MIB(20)) && mem3_size("dump/vzdump-v.vma.zst") < 0, "... at all");
+
     write_archive("dump/vzdump-w.vma.dat", MIB(20));
     mount_close(file);
     mem3.fail = "copy";

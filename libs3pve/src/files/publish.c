@@ -138,6 +138,7 @@ static void forget_upload(struct stream *stream, bool settled) {
     stream->record = record_end(stream->files, stream->record, settled);
     free(stream->upload_key);
     stream->upload_key = NULL;
+    stream->may_be_misplaced = false;
 }
 
 /* A part that was under way may arrive after the abort and stay: asking again shows that nothing
@@ -265,9 +266,13 @@ static int publish_misplaced(
     struct s3pve_info info = {0};
 
     if (!stream->is_misplaced) {
-        if (is_free(stream, stream->upload_key, err) < 0 || complete(stream, &info, err) < 0)
+        if (!stream->may_be_misplaced && is_free(stream, stream->upload_key, err) < 0)
+            return -1;
+        stream->may_be_misplaced = true;
+        if (complete(stream, &info, err) < 0)
             return -1;
         stream->is_misplaced = true;
+        stream->may_be_misplaced = false;
         stream->place = PLACE_STORED;
     }
     if (move_object(stream, key, ret_info, err) < 0)

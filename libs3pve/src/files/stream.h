@@ -43,6 +43,7 @@ struct stream {
     char *upload_key;            /* owned */
     struct record *record;       /* owned */
     bool is_misplaced;           /* complete, but under upload_key rather than where it belongs */
+    bool may_be_misplaced;       /* that was begun, and nobody heard the answer */
     struct spool spool;
 
     /* --- guarded by files->lock */
