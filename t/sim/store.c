@@ -79,6 +79,8 @@ static int root_put(
     swap->text = strdup(text);
     strcpy(swap->etag, etag);
     lands = uploads_fate(sim, answer, &fails);
+    if (lands > answer && sim_happens(sim, 70)) /* just when the next one is on its way */
+        lands = answer + world_chance(&sim->world, 100);
     if (lands >= 0)
         world_in(&sim->world, lands, swap_event, sim, swap);
     rc = wait(node, answer, err);

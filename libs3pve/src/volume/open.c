@@ -90,11 +90,21 @@ static bool is_ours(const struct opening *o) {
 
 /* -------------------------------------------------------------------- claim */
 
+/* An earlier claim of ours that is not committed, as far as we know: its nonce stays, as the commit
+ * may still land, and the journal has to know it then (I11). */
+static void choose_nonce(struct opening *o) {
+    const struct root_owner *owner = &o->root->owner;
+
+    if (owner->state == ROOT_CLAIMING && owner->nonce == o->journal.next_nonce)
+        o->nonce = owner->nonce;
+    while (!o->nonce)
+        o->nonce = o->store->random(o->ctx);
+}
+
 static int claim(struct opening *o, const struct volume_node *node, struct s3pve_error *err) {
     struct root_owner *owner = &o->root->owner;
 
-    while (!o->nonce)
-        o->nonce = o->store->random(o->ctx);
+    choose_nonce(o);
     if (!o->journal.seed)
         new_journal(o);
     if (is_ours(o))
