@@ -95,7 +95,7 @@ bool bucket_swap(struct bucket *bucket, const char *etag, const char *text) {
     world_note(bucket->world, "root %s", text ? text : "is gone");
     if (text && root_decode(&root, text, strlen(text), NULL) == 0) {
         bucket->owner_nonce = root.owner.nonce;
-        bucket->closed = root.owner.state == ROOT_CLOSED;
+        bucket->deleting = root.deleting;
         root_clear(&root);
     }
     return true;

@@ -20,7 +20,7 @@ struct bucket {
     char *root;
     uint64_t root_version; /* the etag; counts on when it is deleted */
     uint32_t owner_nonce;  /* by that root */
-    bool closed;
+    bool deleting;
 };
 
 void bucket_init(struct bucket *bucket, struct world *world);

@@ -179,14 +179,22 @@ static void one_life(struct sim *sim) {
         end(sim, node);
 }
 
-/* All of it goes, though who deletes it dies again and again. */
+/* All of it goes, though who deletes it is stopped again and again; nobody opens it meanwhile. */
 static void delete (struct sim *sim) {
     sim->over = true;
     for (int i = 0; i < 2; i++)
         node_kill(&sim->nodes[i]);
     world_run(&sim->world, 100);
-    while (!node_delete(&sim->nodes[world_chance(&sim->world, 2)]))
-        sim->nodes[0].me.incarnation[5]++, sim->nodes[1].me.incarnation[5]++;
+    while (!node_delete(&sim->nodes[world_chance(&sim->world, 2)])) {
+        sim->nodes[0].me.incarnation[5]++;
+        sim->nodes[1].me.incarnation[5]++;
+        if (sim->bucket.root && sim->bucket.deleting)
+            must_hold(
+                &sim->world,
+                !node_open(&sim->nodes[world_chance(&sim->world, 2)]),
+                "a volume that is being deleted is opened"
+            );
+    }
 }
 
 static uint64_t run(uint64_t seed, bool loud, struct sim *total) {

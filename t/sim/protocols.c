@@ -283,7 +283,11 @@ static void delete_fiber(void *ctx, void *arg) {
 
     if (is_dead(node))
         return;
-    must_hold(&sim->world, rc < 0 || !sim->bucket.root, "a deleted volume is still there");
+    must_hold(
+        &sim->world,
+        rc < 0 || !sim->bucket.root || strstr(sim->bucket.root, "\"rev\":1,"),
+        "a deleted volume is still there" /* not: the write that made it lands once more */
+    );
     node->ending = rc == 0 || err.code == S3PVE_E_NOT_FOUND ? ENDING_CLOSED : ENDING_NONE;
 }
 

@@ -163,9 +163,12 @@ static void read_event(void *ctx, void *arg) {
 
 static void request_later(struct node *node, struct volume_request *request, world_fn event) {
     struct ticket *ticket = ticket_new(node);
+    int64_t ms = sim_soon(node->sim);
 
     ticket->request = request;
-    world_in(&node->sim->world, sim_soon(node->sim), event, NULL, ticket);
+    if (sim_happens(node->sim, 2))
+        ms += world_chance(&node->sim->world, 600);
+    world_in(&node->sim->world, ms, event, NULL, ticket);
 }
 
 static void read_op(

@@ -121,10 +121,39 @@ static void test_lies(void) {
     refused_with("\"rev\":57", "\"rev\":57,\"rev\":58", S3PVE_E_CORRUPT, "a member twice");
 }
 
+/* As the sample, with one piece of it replaced, may be read; but not written to. */
+static void read_only(const char *from, const char *to, enum s3pve_code code, const char *what) {
+    _cleanup_(root_clear) struct root root = {0};
+    const char *at = strstr(sample, from);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    char text[2048];
+
+    snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - sample), sample, to, at + strlen(from));
+    is_int(decode(&root, text, NULL), 0, "%s can be read", what);
+    is_int(root_check_writable(&root, &err), -1, "... and not written to");
+    is_str(s3pve_code_name(err.code), s3pve_code_name(code), "... %s", err.message);
+}
+
+static void test_writable(void) {
+    _cleanup_(root_clear) struct root root;
+
+    decode(&root, sample, NULL);
+    is_int(root_check_writable(&root, NULL), 0, "a volume may be written to");
+    read_only(
+        "\"rev\":57",
+        "\"rev\":57,\"ro_compat\":[\"x\"]",
+        S3PVE_E_UNSUPPORTED,
+        "one with a feature that changes how it is written"
+    );
+    read_only("\"deleting\":false", "\"deleting\":true", S3PVE_E_CONFLICT, "one that is deleted");
+    read_only("\"moving_to\":null", "\"moving_to\":\"x\"", S3PVE_E_CONFLICT, "one that is renamed");
+}
+
 int main(void) {
     test_decode();
     test_encode();
     test_epochs();
     test_lies();
+    test_writable();
     return done_testing();
 }

@@ -132,6 +132,20 @@ static void refused(size_t at, uint32_t value, enum s3pve_code code, const char 
     is_str(s3pve_code_name(err.code), s3pve_code_name(code), "%s (%s)", what, err.message);
 }
 
+static void test_read_only(void) {
+    _cleanup_(buf_clear) struct buf out = {0};
+    _cleanup_(segment_clear) struct segment back = {0};
+    struct segment segment;
+    uint8_t *sum;
+
+    encode(&out, &segment);
+    out.data[144] = 1;
+    sum = (uint8_t *)out.data + 16;
+    pack_u32(&sum, pack_sum((uint8_t *)out.data, out.len, 16, 0));
+    ok(segment_decode(&back, out.data, out.len, &id, uuid, NULL) == 0 && back.read_only,
+       "one with ro_compat is read, and says so");
+}
+
 static void test_lies(void) {
     refused(8, 0x00010002, S3PVE_E_UNSUPPORTED, "a newer version");
     refused(136, 1, S3PVE_E_UNSUPPORTED, "a feature we do not know");
@@ -184,6 +198,7 @@ int main(void) {
     test_round_trip();
     test_golden();
     test_bits();
+    test_read_only();
     test_lies();
     test_limits();
     test_names();

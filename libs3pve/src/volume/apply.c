@@ -148,7 +148,7 @@ static bool move_on(struct volume *volume) {
 
     if (!volume->applying.segment) {
         take_move(volume);
-        if (!batch || !batch->stored || volume->failure.code)
+        if (volume->tip == volume->stored || volume->failure.code)
             return false;
     }
     rc = volume->applying.segment ? 0 : apply_begin(volume, &batch->segment, batch);

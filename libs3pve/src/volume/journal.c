@@ -65,7 +65,7 @@ static void begin_record(struct volume *volume) {
     record->type = JRECORD_WRITE;
     record->jseq = volume->jseq + 1;
     record->epoch = volume->epoch;
-    record->tip = volume->tip;
+    record->tip = volume->stored;
     record->n_entries = 0;
     memcpy(record->uuid, volume->params.uuid, UUID_LEN);
 }
@@ -251,7 +251,7 @@ void journal_release(struct volume *volume) {
 static bool is_safe(const struct volume *volume, uint64_t jseq) {
     if (!volume->params.bucket)
         return volume->jseq_synced >= jseq;
-    return volume->jseq_applied >= jseq && volume->ops->lease_valid(volume->ctx);
+    return volume->jseq_stored >= jseq && volume->ops->lease_valid(volume->ctx);
 }
 
 void journal_flush(struct volume *volume) {

@@ -9,6 +9,7 @@
  *     apply.c     stored segments --> the map
  *     want.c      pages of the map, when they are not here
  *     take.c      the map --> a checkpoint
+ *     tidy.c      MAP objects that are mostly dead
  *     sweep.c     objects that a checkpoint no longer needs
  */
 #ifndef VOLUME_MACHINE_H
@@ -63,9 +64,10 @@ struct volume {
     unsigned n_puts;
     uint8_t sealed_hash[HASH_LEN]; /* of the header that was sealed last */
     bool draining;
+    uint64_t stored, jseq_stored; /* the last segment up to which the bucket has all; its record */
 
     /* apply.c */
-    uint64_t tip, jseq_applied; /* of the map */
+    uint64_t tip, jseq_applied; /* the same of the map, which may wait for a page */
     uint8_t tip_hash[HASH_LEN]; /* of the header of segment tip */
     struct map *overlay, *map;
     struct table table;
@@ -184,6 +186,11 @@ void want_place(const struct volume *volume, const struct page_id *id, struct vo
 
 void take_move(struct volume *volume); /* a checkpoint if it is time */
 struct checkpoint *checkpoint_free(struct checkpoint *checkpoint);
+
+/* --- tidy.c */
+
+void tidy(struct volume *volume);                                /* after a checkpoint */
+void tidy_page(struct volume *volume, const struct page_id *id); /* which was fetched */
 
 /* --- sweep.c */
 

@@ -61,7 +61,7 @@ static int mark(
     memcpy(uuid, root.uuid, UUID_LEN);
     if (root.deleting)
         return 0;
-    if (root_check_owner(store, ctx, &root, node, err) < 0)
+    if (root_check_writable(&root, err) < 0 || root_check_owner(store, ctx, &root, node, err) < 0)
         return -1;
     root.deleting = true;
     return root_swap(store, ctx, &root, etag, err);

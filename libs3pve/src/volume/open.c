@@ -30,14 +30,8 @@ static int read_root(struct opening *o, struct s3pve_error *err) {
 
     if (root_read(o->store, o->ctx, o->root, o->etag, err) < 0)
         return -1;
-    if (o->root->deleting)
-        return error_set(err, S3PVE_E_CONFLICT, "the volume is being deleted");
-    if (o->root->moving_to[0])
-        return error_set(err, S3PVE_E_CONFLICT, "the volume is being renamed");
-    if (o->root->read_only)
-        return error_set(
-            err, S3PVE_E_UNSUPPORTED, "a newer version has to write to the volume: update this node"
-        );
+    if (root_check_writable(o->root, err) < 0)
+        return -1;
     memcpy(params->uuid, o->root->uuid, UUID_LEN);
     params->size = o->root->size;
     return 0;
@@ -362,6 +356,8 @@ static void start(struct opening *o) {
     volume->seed = o->journal.seed;
     volume->generation = o->journal.generation;
     volume->jseq_written = volume->jseq;
+    volume->stored = volume->tip;
+    volume->jseq_stored = volume->jseq_applied;
     volume->checkpoint_wanted = o->root->n_epochs > ROOT_EPOCHS_MANY;
     memcpy(volume->sealed_hash, volume->tip_hash, HASH_LEN);
     machine_move(volume);

@@ -196,6 +196,18 @@ int root_decode(struct root *root, const char *text, size_t len, struct s3pve_er
     return error_set(err, S3PVE_E_CORRUPT, "volume.json has members that cannot be");
 }
 
+int root_check_writable(const struct root *root, struct s3pve_error *err) {
+    if (root->read_only)
+        return error_set(
+            err, S3PVE_E_UNSUPPORTED, "a newer version has to write to the volume: update this node"
+        );
+    if (root->deleting)
+        return error_set(err, S3PVE_E_CONFLICT, "the volume is being deleted");
+    if (root->moving_to[0])
+        return error_set(err, S3PVE_E_CONFLICT, "the volume is being renamed");
+    return 0;
+}
+
 /* ------------------------------------------------------------------- encode */
 
 static json_t *nonce_json(uint32_t nonce) {

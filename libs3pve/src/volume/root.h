@@ -50,6 +50,9 @@ void root_clear(struct root *root);
 /* Return: 0, or -1 with @err set (CORRUPT, UNSUPPORTED, NOMEM) and nothing owned. */
 int root_decode(struct root *root, const char *text, size_t len, struct s3pve_error *err);
 
+/* May we write to it?  0, or -1 with @err set: UNSUPPORTED, CONFLICT (it is deleted or renamed). */
+int root_check_writable(const struct root *root, struct s3pve_error *err);
+
 /* Into *ret_text, which the caller frees.  Return: 0, or -1 with @err set (NOMEM). */
 int root_encode(const struct root *root, char **ret_text, struct s3pve_error *err);
 

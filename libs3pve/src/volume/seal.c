@@ -134,6 +134,10 @@ void volume_segment_stored(struct volume *volume, uint64_t seq) {
     assert(batch && batch->sealed && !batch->stored);
     batch->stored = true;
     volume->n_puts--;
+    while ((batch = batch_of(volume, (uint32_t)volume->stored + 1)) && batch->stored) {
+        volume->stored = batch->seq;
+        volume->jseq_stored = batch->jseq_last;
+    }
     machine_move(volume);
 }
 

@@ -113,9 +113,10 @@ static int change_once(
 
     if (root_read(store, ctx, &root, etag, err) < 0)
         return -1;
-    if (root.owner.epoch != change->epoch || root.owner.nonce != change->nonce || root.deleting ||
-        root.moving_to[0])
+    if (root.owner.epoch != change->epoch || root.owner.nonce != change->nonce)
         return error_set(err, S3PVE_E_CONFLICT, "node '%s' has the volume now", root.owner.node);
+    if (root_check_writable(&root, err) < 0)
+        return -1;
     rc = change->change(&root, change->arg, err);
     if (rc || root_swap(store, ctx, &root, etag, &cause) == 0)
         return rc;

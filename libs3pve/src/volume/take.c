@@ -281,6 +281,8 @@ void volume_checkpoint_done(struct volume *volume, const struct s3pve_error *err
     if (!err)
         volume->published = volume->checkpoint->seq;
     end(volume, !err);
+    if (!err)
+        tidy(volume);
     if (err && err->code == S3PVE_E_CONFLICT)
         machine_fail(volume, err);
     machine_move(volume);

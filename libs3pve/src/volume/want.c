@@ -98,9 +98,11 @@ void volume_page_got(
         return;
     if (!err && leaves_bring(&volume->leaves, volume->map, &volume->table, id, bytes, &bad) < 0)
         err = &bad;
-    if (err)
+    if (err) {
         lose(volume, id, err);
-    else
+    } else {
+        tidy_page(volume, id);
         serve(volume);
+    }
     machine_move(volume);
 }
