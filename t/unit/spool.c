@@ -101,7 +101,14 @@ static void too_large(void) {
     n = mem3_n_requests();
     is_int(mount_append(file, "x", 5), -ENOSPC, "an object that does not fit cannot be changed");
     is_int((long long)(mem3_n_requests() - n), 0, "... and is not fetched to find that out");
-    s3pve_file_close(file);
+    is_int(mount_close(file), -ENOSPC, "... which close tells, too");
+    attr.st_size = 5;
+    is_int(
+        s3pve_files_setattr(fs, mount_ino("import/d.raw"), &attr, S3PVE_SET_SIZE, &st),
+        0,
+        "but it can be cut, which takes what stays"
+    );
+    is_int(mem3_size("import/d.raw"), 5, "... of it");
     is_int((long long)atomic_load(&fs->spool_bytes), 0, "... nothing stays counted");
 }
 

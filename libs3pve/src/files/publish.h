@@ -35,9 +35,9 @@ int publish_undo(struct stream *stream, const char *key, const char *etag);
 /* Delete what was completed under another key than it should have. */
 void publish_drop_misplaced(struct stream *stream);
 
-/* STORED -> HEAD or SPOOL: who keeps some of what is stored needs it here.  Return: 0, or -errno.
- */
-int stream_load(struct stream *stream);
+/* STORED -> HEAD or SPOOL: who keeps some of what is stored, @most bytes, needs it here.  Return:
+ * 0, or -errno. */
+int stream_load(struct stream *stream, uint64_t most);
 
 /* stream.c, shared with its other halves */
 /* Room for @need bytes in all; false when there is no memory for them, and then another place must

@@ -219,7 +219,7 @@ static int write_locked(struct stream *stream, const void *buf, size_t len, uint
     int rc = check_change(stream);
 
     if (rc == 0 && stream->place == PLACE_STORED)
-        rc = stream_load(stream);
+        rc = stream->failed = stream_load(stream, UINT64_MAX);
     if (rc < 0)
         return rc;
     rc = grow_quota(stream, offset + len);
@@ -300,7 +300,7 @@ static int truncate_locked(struct stream *stream, uint64_t size) {
         publish_drop_misplaced(stream);
         stream->place = PLACE_HEAD;
     } else if (rc == 0 && stream->place == PLACE_STORED) {
-        rc = stream_load(stream);
+        rc = stream_load(stream, size);
     }
     if (rc == 0)
         rc = grow_quota(stream, size);
