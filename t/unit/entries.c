@@ -123,6 +123,28 @@ static void usage(void) {
     );
 }
 
+/* They queue for a directory, which the kernel lets one at a time change. */
+static void queue_offline(void) {
+    int64_t began_ms, first_ms;
+
+    mount_write("import/q", "x");
+    mem3.down_ms = 20000;
+    mem3.down = true;
+    files_fail(fs, "check", "", &(struct s3pve_error){.code = S3PVE_E_IO});
+    began_ms = clock_monotonic_ms();
+    is_int(mount_unlink("import/q"), -EIO, "offline, a change of a name fails");
+    first_ms = clock_monotonic_ms() - began_ms;
+    ok(first_ms < OFFLINE_MS + 1000, "... soon (%lld ms)", (long long)first_ms);
+    began_ms = clock_monotonic_ms();
+    for (int i = 0; i < 3; i++)
+        mount_unlink("import/q");
+    ok(clock_monotonic_ms() - began_ms < 3 * OFFLINE_AGAIN_MS + 1000,
+       "... and those behind it sooner");
+    mem3.down = false;
+    files_mark_online(fs);
+    is_int(mount_unlink("import/q"), 0, "online it is made");
+}
+
 int main(void) {
     mount3_begin();
     directories();
@@ -131,5 +153,6 @@ int main(void) {
     last_error();
     long_names();
     usage();
+    queue_offline();
     return mount3_end();
 }

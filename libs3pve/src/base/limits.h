@@ -123,8 +123,10 @@
 #define READ_MS 30000          /* bytes nobody has cached */
 #define NAME_MS 15000          /* a name made, moved or removed: the kernel keeps others ... */
                                /* ... out of its directory so long, and PVE waits for 30 s */
+#define OFFLINE_MS 5000        /* either of them, while the store is known not to answer ... */
+#define OFFLINE_AGAIN_MS 1000  /* ... and a name's behind another that just waited for that */
+#define OFFLINE_NEWS_MS 10000  /* ... which is no longer just now */
 #define KEY_LINGER_MS 5000     /* a change that was not waited for may still arrive */
-#define OFFLINE_MS 5000        /* either of them, while the store is known not to answer */
 #define WRITER_WAIT_MS 1000    /* for a writer that is about to be gone */
 #define RELEASE_WAIT_MS 100    /* for the kernel to say that he is, once he has published */
 #define CHECK_MS 5000          /* the heartbeat's request */

@@ -49,8 +49,15 @@ struct s3pve_call files_read_call(struct s3pve_files *files, size_t len) {
     return short_call(files, READ_MS, len);
 }
 
+/* Who queues for a directory waits as long as all before him: nobody should for a dead store. */
 struct s3pve_call files_name_call(struct s3pve_files *files) {
-    return short_call(files, NAME_MS, 0);
+    struct s3pve_call call = short_call(files, NAME_MS, 0);
+
+    LOCK_SCOPE(&files->lock);
+    if (!files->online && files->gave_up_ms &&
+        clock_monotonic_ms() - files->gave_up_ms < OFFLINE_NEWS_MS)
+        call.timeout_ms = OFFLINE_AGAIN_MS < call.timeout_ms ? OFFLINE_AGAIN_MS : call.timeout_ms;
+    return call;
 }
 
 /* ---------------------------------------------------------------- failures */
@@ -83,6 +90,16 @@ static bool means_offline(struct s3pve_files *files, const char *operation, enum
         return true;
     /* an answer that does not come is no failure that could be counted */
     return code == S3PVE_E_TIMEOUT && counters.last_ok_s < clock_wall_s() - OFFLINE_MS / 1000;
+}
+
+static bool is_of_name(const char *operation) {
+    static const char *const operations[] = {"unlink", "rename", "mkdir", "rmdir", "create"};
+
+    for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
+        if (strcmp(operation, operations[i]) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* The bytes of @text that fit: whole characters, as JSON wants them. */
@@ -118,6 +135,9 @@ int files_fail(
         );
     if (offline)
         files->online = false;
+    if (!files->online && (err->code == S3PVE_E_TIMEOUT || err->code == S3PVE_E_IO) &&
+        is_of_name(operation))
+        files->gave_up_ms = clock_monotonic_ms();
     return to_errno(err->code);
 }
 

@@ -57,6 +57,7 @@ struct s3pve_files {
     bool online;
     int64_t checked_ms; /* the last heartbeat */
     unsigned checked_epoch;
+    int64_t gave_up_ms; /* a change of a name, since nobody answered; 0: never */
     int64_t abort_due_ms;
     bool aborting; /* what an outage left */
     char last_error[256];
