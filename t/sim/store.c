@@ -211,19 +211,21 @@ static int object_put(
 
 static int objects_list(
     void *ctx,
+    const char *prefix,
     int (*each)(void *each_ctx, const char *name),
     void *each_ctx,
     struct s3pve_error *err
 ) {
     struct node *node = ctx;
     struct bucket *bucket = &node->sim->bucket;
+    int said = 0;
 
     if (step(node, err) < 0)
         return -1;
-    for (size_t i = 0; i < bucket->n_objects && i < 20; i++)
-        if (each(each_ctx, bucket->objects[i].name) < 0)
-            return -1;
-    return 0;
+    for (size_t i = 0; i < bucket->n_objects && !said; i++)
+        if (strncmp(bucket->objects[i].name, prefix, strlen(prefix)) == 0)
+            said = each(each_ctx, bucket->objects[i].name);
+    return said < 0 ? error_set(err, S3PVE_E_NOMEM, "no memory") : 0;
 }
 
 static int objects_delete(

@@ -66,13 +66,16 @@ static bool is_sound(const struct root_page *page, const struct root *root) {
     return true;
 }
 
+static bool is_row_of(const struct table_row *row, const struct map_id *id) {
+    return row->type == OBJECT_MAP && row->id.seq == id->at.seq && row->id.epoch == id->at.epoch &&
+           row->id.nonce == id->at.nonce && row->part == id->part;
+}
+
 /* The row of the root page's own object, or n_rows. */
 static uint32_t own_row(const struct table *table, const struct map_id *id) {
     uint32_t i = 0;
 
-    while (i < table->n_rows &&
-           (table->rows[i].type != OBJECT_MAP || table->rows[i].id.seq != id->at.seq ||
-            table->rows[i].id.nonce != id->at.nonce || table->rows[i].part != id->part))
+    while (i < table->n_rows && !is_row_of(&table->rows[i], id))
         i++;
     return i;
 }
@@ -107,6 +110,41 @@ int load_checkpoint(
     volume->jseq_applied = page.jseq;
     memcpy(volume->tip_hash, page.hash, HASH_LEN);
     return 0;
+}
+
+/* ------------------------------------------------------------------- strays */
+
+struct strays {
+    struct volume *volume;
+    uint32_t *rows; /* owned; of the MAP objects that the checkpoint has */
+    uint32_t n_rows;
+};
+
+static int note_stray(void *ctx, const char *name) {
+    struct strays *strays = ctx;
+    struct table *table = &strays->volume->table;
+    struct map_id id;
+
+    if (!parse_name(name, &id))
+        return 0;
+    for (uint32_t i = 0; i < strays->n_rows; i++)
+        if (is_row_of(&table->rows[strays->rows[i]], &id))
+            return 0;
+    return table_add_map(table, &id) < 0 ? -1 : 0;
+}
+
+int load_strays(
+    struct volume *volume, const struct volume_store *store, void *ctx, struct s3pve_error *err
+) {
+    _free_ uint32_t *rows = calloc(volume->table.n_rows + 1u, sizeof(*rows));
+    struct strays strays = {.volume = volume, .rows = rows};
+
+    if (!rows)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for names");
+    for (uint32_t i = 0; i < volume->table.n_rows; i++)
+        if (volume->table.rows[i].type == OBJECT_MAP)
+            rows[strays.n_rows++] = i;
+    return store->objects_list(ctx, "map/", note_stray, &strays, err);
 }
 
 /* -------------------------------------------------------------------- apply */

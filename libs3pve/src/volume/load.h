@@ -23,4 +23,10 @@ int load_apply(
     struct s3pve_error *err
 );
 
+/* MAP objects that no checkpoint has, as the one they were for was not published: dead rows.  0, or
+ * -1 with @err set. */
+int load_strays(
+    struct volume *volume, const struct volume_store *store, void *ctx, struct s3pve_error *err
+);
+
 #endif

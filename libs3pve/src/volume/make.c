@@ -24,9 +24,9 @@ struct names {
 static int add_name(void *ctx, const char *name) {
     struct names *names = ctx;
 
-    if (names->n < LIMIT_DELETE_BATCH && strlen(name) < OBJECT_NAME)
+    if (strlen(name) < OBJECT_NAME) /* else none of ours */
         strcpy(names->names[names->n++], name);
-    return 0;
+    return names->n == LIMIT_DELETE_BATCH;
 }
 
 static int delete_objects(const struct volume_store *store, void *ctx, struct s3pve_error *err) {
@@ -36,7 +36,7 @@ static int delete_objects(const struct volume_store *store, void *ctx, struct s3
         return error_set(err, S3PVE_E_NOMEM, "no memory for names");
     do {
         names->n = 0;
-        if (store->objects_list(ctx, add_name, names, err) < 0)
+        if (store->objects_list(ctx, "", add_name, names, err) < 0)
             return -1;
         if (names->n &&
             store->objects_delete(ctx, (const char(*)[OBJECT_NAME])names->names, names->n, err) < 0)

@@ -207,7 +207,9 @@ static int roll_forward(struct opening *o, struct s3pve_error *err) {
         return error_set(
             err, S3PVE_E_CORRUPT, "segment %" PRIu64 " of the volume is missing in the bucket", seq
         );
-    return note_strays(o, err);
+    if (note_strays(o, err) < 0)
+        return -1;
+    return load_strays(o->volume, o->store, o->ctx, err);
 }
 
 /* ------------------------------------------------------------------- replay */

@@ -48,9 +48,11 @@ struct volume_store {
     int (*object_get)(void *ctx, const char *name, struct buf *bytes, struct s3pve_error *err);
     int (*object_put
     )(void *ctx, const char *name, const struct buf *bytes, struct s3pve_error *err);
-    /* Some thousand names at most of those there are; none: there are none. */
+    /* Names of those that begin with @prefix, in order, until @each says other than 0; negative: it
+     * has no memory. */
     int (*objects_list
     )(void *ctx,
+      const char *prefix,
       int (*each)(void *each_ctx, const char *name),
       void *each_ctx,
       struct s3pve_error *err);

@@ -76,6 +76,7 @@ int store_object_put(
 
 int store_objects_list(
     void *ctx,
+    const char *prefix,
     int (*each)(void *each_ctx, const char *name),
     void *each_ctx,
     struct s3pve_error *err
@@ -84,19 +85,18 @@ int store_objects_list(
     struct s3pve_call call = store_call(store);
     struct s3pve_list *list = NULL;
     struct s3pve_entry entry;
-    char prefix[KEY_ROOM];
-    int rc = 1;
+    char below[KEY_ROOM];
+    int rc, said = 0;
 
-    snprintf(prefix, sizeof(prefix), "%s/", store->data);
-    if (s3pve_list_open(store->client, prefix, NULL, NULL, &list, &call, err) < 0)
+    snprintf(below, sizeof(below), "%s/%s", store->data, prefix);
+    if (s3pve_list_open(store->client, below, NULL, NULL, &list, &call, err) < 0)
         return -1;
-    for (unsigned n = 0; n < LIMIT_DELETE_BATCH && rc > 0; n++) {
-        rc = s3pve_list_next(list, &entry, err);
-        if (rc > 0 && each(each_ctx, entry.key + strlen(prefix)) < 0)
-            rc = error_set(err, S3PVE_E_NOMEM, "no memory for names");
-    }
+    while (said == 0 && (rc = s3pve_list_next(list, &entry, err)) > 0)
+        said = each(each_ctx, entry.key + strlen(store->data) + 1);
     s3pve_list_close(list);
-    return rc < 0 ? -1 : 0;
+    if (said < 0)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for names");
+    return said > 0 ? 0 : rc;
 }
 
 int store_objects_delete(

@@ -24,6 +24,7 @@ int store_object_get(void *ctx, const char *name, struct buf *bytes, struct s3pv
 int store_object_put(void *ctx, const char *name, const struct buf *bytes, struct s3pve_error *err);
 int store_objects_list(
     void *ctx,
+    const char *prefix,
     int (*each)(void *each_ctx, const char *name),
     void *each_ctx,
     struct s3pve_error *err
