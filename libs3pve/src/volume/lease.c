@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/thread.h"
 #include "core/client.h"
 #include "core/error.h"
 #include "volume/lease.h"
@@ -152,7 +153,7 @@ struct lease *lease_new(
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&lease->changed, &attr);
     pthread_condattr_destroy(&attr);
-    lease->has_thread = pthread_create(&lease->thread, NULL, keep_alive, lease) == 0;
+    lease->has_thread = thread_start(&lease->thread, "s3-lease", keep_alive, lease) == 0;
     return lease->has_thread ? lease : lease_free(lease);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "core/error.h"
 #include "volume/runtime_private.h"
 
@@ -129,7 +130,7 @@ static int open_volume(
 
 static int start(struct runtime *rt, struct s3pve_error *err) {
     rt->params.size = rt->stats.size = rt->volume->params.size;
-    if (pthread_create(&rt->thread, NULL, runtime_thread, rt) != 0)
+    if (thread_start(&rt->thread, "s3-volume", runtime_thread, rt) < 0)
         return error_set(err, S3PVE_E_NOMEM, "no thread for a volume");
     rt->has_thread = true;
     return 0;
