@@ -64,6 +64,16 @@ static void ask(
     pthread_create(&w->thread, NULL, wait_thread, w);
 }
 
+/* It is under way, and has not just been thought of. */
+static void see(struct guest *guest) {
+    struct runtime_stats stats = {0};
+
+    for (unsigned i = 0; i < 1000 && !stats.n_requests; i++) {
+        mem3_sleep(10, NULL);
+        runtime_stats(guest->runtime, &stats);
+    }
+}
+
 static int end(struct waiting *w) {
     pthread_join(w->thread, NULL);
     return w->errnum;
@@ -138,7 +148,7 @@ static void test_outage(void) {
     is_int(guest_write(&guest, bytes, 0, 4096), 0, "one more while it is away again");
     is_int(runtime_drain(guest.runtime, 300, NULL), -1, "what is not there in time is said");
     ask(&flush, &guest, VOLUME_FLUSH, 0, 0);
-    mem3_sleep(50, NULL);
+    see(&guest);
     guest.runtime = runtime_close(guest.runtime);
     is_int(end(&flush), ECANCELED, "closed, who still waits is told");
     mem3.down = false;
