@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crc32c.h"
 #include "core/error.h"
 #include "tap.h"
 #include "volume/journal_file.h"
@@ -78,7 +79,7 @@ static void test_bytes(void) {
     is_int(journal_file_read(file, RING - 3 * BLOCK, in, sizeof(in), &err), 0, "is read back");
     ok(in[0] == 1 && in[BLOCK] == 2 && in[3 * BLOCK - 1] == 2, "... as it was");
     in[0] = 0;
-    ok(journal_file_peek(file, RING - 3 * BLOCK, in, sizeof(in)), "... without waiting, too");
+    ok(journal_file_peek(file, RING - 3 * BLOCK, in, 3), "... without waiting, too");
     ok(in[0] == 1, "... and right");
     is_int(journal_file_sync(file, &err), 0, "synced");
     is_int(journal_file_read(file, RING - BLOCK, in, sizeof(in), &err), -1, "nothing is behind it");
@@ -88,6 +89,35 @@ static void test_bytes(void) {
     ok(superblock_decode(&back, blocks + BLOCK) && back.seed == 7,
        "... of odd generation is second");
     ok(!superblock_decode(&back, blocks), "... and the other one is left alone");
+    journal_file_close(file);
+}
+
+/* D7 */
+static void test_sums(void) {
+    struct journal_file *file = open_it(RING);
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    uint8_t a[2 * BLOCK], in[2 * BLOCK];
+    struct iovec iov = {a, sizeof(a)};
+    uint32_t sums[2];
+    char path[300];
+    int fd;
+
+    for (size_t i = 0; i < sizeof(a); i++)
+        a[i] = (uint8_t)(i * 7 + i / BLOCK);
+    sums[0] = crc32c(0, a, BLOCK);
+    sums[1] = crc32c(0, a + BLOCK, BLOCK);
+    journal_file_note(file, 4 * BLOCK, sums, 2);
+    journal_file_write(file, 4 * BLOCK, &iov, 1, &err);
+    is_int(journal_file_get(file, 4 * BLOCK, in, 2, &err), 0, "blocks that have their sums");
+    ok(memcmp(in, a, sizeof(a)) == 0, "... are read");
+    snprintf(path, sizeof(path), "%s/journal", folder);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    ok(pwrite(fd, "?", 1, (2 + 5) * BLOCK + 9) == 1, "one is damaged");
+    is_int(journal_file_get(file, 4 * BLOCK, in, 1, &err), 0, "... the other is read");
+    ok(!journal_file_peek(file, 4 * BLOCK, in, 2), "... it is not");
+    is_int(journal_file_get(file, 4 * BLOCK, in, 2, &err), -1, "... and that is an error");
+    is_int(err.code, S3PVE_E_CORRUPT, "... %s", err.message);
+    close(fd);
     journal_file_close(file);
 }
 
@@ -128,6 +158,7 @@ int main(void) {
     strcat(folder, "/v");
     test_making();
     test_bytes();
+    test_sums();
     test_aside();
     test_odd();
     snprintf(command, sizeof(command), "rm -rf '%.*s'", (int)strlen(folder) - 2, folder);

@@ -294,17 +294,16 @@ static int64_t step_zero(struct fetch *fetch, struct want *want) {
 
 static int64_t step_ring(struct fetch *fetch, struct want *want, struct s3pve_error *err) {
     uint64_t place = want->piece->place + (uint64_t)fetch->at_block * BLOCK;
-    size_t len = (size_t)want->n * BLOCK;
 
     if (!want->data)
         return want->n;
     if (fetch->level == FETCH_NOW) {
-        if (journal_file_peek(fetch->store->journal, place, want->data, len))
+        if (journal_file_peek(fetch->store->journal, place, want->data, want->n))
             return want->n;
         fetch->level = FETCH_LOCAL;
         return 0;
     }
-    if (journal_file_read(fetch->store->journal, place, want->data, len, err) < 0)
+    if (journal_file_get(fetch->store->journal, place, want->data, want->n, err) < 0)
         return -1;
     return want->n;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "core/error.h"
 #include "volume/journal_file.h"
 
@@ -22,6 +23,7 @@ struct journal_file {
     char *path; /* owned; of the folder, for messages */
     int folder, lock, fd;
     uint64_t ring_len;
+    uint32_t *sums; /* owned; of the ring's blocks, as they were written; 0: not known */
 };
 
 static int fail(const struct journal_file *file, const char *what, struct s3pve_error *err) {
@@ -164,6 +166,11 @@ int journal_file_open(
         journal_file_close(file);
         return -1;
     }
+    file->sums = calloc(file->ring_len / BLOCK, sizeof(*file->sums));
+    if (!file->sums) {
+        journal_file_close(file);
+        return error_set(err, S3PVE_E_NOMEM, "no memory for a journal");
+    }
     *ret_file = file;
     return 0;
 }
@@ -180,6 +187,7 @@ struct journal_file *journal_file_close(struct journal_file *file) {
     close_fd(file->folder);
     close_fd(file->lock); /* last: with it goes the lock */
     free(file->path);
+    free(file->sums);
     free(file);
     return NULL;
 }
@@ -229,10 +237,44 @@ int journal_file_read(
     return read_at(file, HEAD + place, data, len, err);
 }
 
-bool journal_file_peek(struct journal_file *file, uint64_t place, void *data, size_t len) {
-    struct iovec iov = {data, len};
+void journal_file_note(
+    struct journal_file *file, uint64_t place, const uint32_t *sums, uint32_t n
+) {
+    memcpy(file->sums + place / BLOCK, sums, n * sizeof(*sums));
+}
 
-    return preadv2(file->fd, &iov, 1, (off_t)(HEAD + place), RWF_NOWAIT) == (ssize_t)len;
+bool journal_file_is_right(const struct journal_file *file, uint64_t place, const void *data) {
+    uint32_t sum = file->sums[place / BLOCK];
+
+    return !sum || crc32c(0, data, BLOCK) == sum;
+}
+
+static bool are_right(
+    const struct journal_file *file, uint64_t place, const uint8_t *data, uint32_t n
+) {
+    for (uint32_t i = 0; i < n; i++)
+        if (!journal_file_is_right(file, place + (uint64_t)i * BLOCK, data + (size_t)i * BLOCK))
+            return false;
+    return true;
+}
+
+int journal_file_get(
+    struct journal_file *file, uint64_t place, void *data, uint32_t n, struct s3pve_error *err
+) {
+    if (journal_file_read(file, place, data, (size_t)n * BLOCK, err) < 0)
+        return -1;
+    if (are_right(file, place, data, n))
+        return 0;
+    return error_set(
+        err, S3PVE_E_CORRUPT, "%s/" NAME ": a block is not what was written", file->path
+    );
+}
+
+bool journal_file_peek(struct journal_file *file, uint64_t place, void *data, uint32_t n) {
+    struct iovec iov = {data, (size_t)n * BLOCK};
+    ssize_t got = preadv2(file->fd, &iov, 1, (off_t)(HEAD + place), RWF_NOWAIT);
+
+    return got == (ssize_t)n * BLOCK && are_right(file, place, data, n);
 }
 
 /* What was written of them is no longer in @iov.  Return: where the rest begins. */
@@ -285,6 +327,7 @@ int journal_file_set_aside(struct journal_file *file, uint64_t jseq, struct s3pv
         return fail(file, "cannot be set aside", err);
     close(file->fd);
     file->fd = -1;
+    memset(file->sums, 0, file->ring_len / BLOCK * sizeof(*file->sums));
     return make(file, err);
 }
 

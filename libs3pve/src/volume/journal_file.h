@@ -45,8 +45,17 @@ int journal_file_write(
 int journal_file_read(
     struct journal_file *file, uint64_t place, void *data, size_t len, struct s3pve_error *err
 );
+/* What the @n blocks at @place have been written as; from then on get and peek check it.  Only of
+ * places that nobody reads. */
+void journal_file_note(struct journal_file *file, uint64_t place, const uint32_t *sums, uint32_t n);
+/* Whole blocks that have their sums, or an error (D7). */
+int journal_file_get(
+    struct journal_file *file, uint64_t place, void *data, uint32_t n, struct s3pve_error *err
+);
 /* If that is possible without waiting for the disk.  Return: whether it was. */
-bool journal_file_peek(struct journal_file *file, uint64_t place, void *data, size_t len);
+bool journal_file_peek(struct journal_file *file, uint64_t place, void *data, uint32_t n);
+/* Does the block at @data have its sum, as far as it is known? */
+bool journal_file_is_right(const struct journal_file *file, uint64_t place, const void *data);
 int journal_file_sync(struct journal_file *file, struct s3pve_error *err);
 /* Have the kernel begin to write what it has, so that a sync finds little to do. */
 void journal_file_write_back(struct journal_file *file);

@@ -54,6 +54,9 @@ static void journal_write(
 
         rt->iov[1 + i].iov_base = runtime_block(request, sources[i].first);
         rt->iov[1 + i].iov_len = (size_t)sources[i].n * BLOCK;
+        journal_file_note(
+            rt->journal, place + total, request->request.sums + sources[i].first, sources[i].n
+        );
         total += rt->iov[1 + i].iov_len;
     }
     journal_file_write(rt->journal, place, rt->iov, 1 + (size_t)n, &written->err);
@@ -146,6 +149,22 @@ static void upload_ended(struct runtime *rt, void *arg) {
     upload_free(upload);
 }
 
+/* What the node's disk damaged is nowhere else.  It is stored nevertheless, with the sum it should
+ * have, so that it alone reads as an error. */
+static void check(struct runtime *rt, uint64_t place, const uint8_t *data, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        if (!journal_file_is_right(
+                rt->journal, place + (uint64_t)i * BLOCK, data + (size_t)i * BLOCK
+            ))
+            client_log(
+                rt->store.client,
+                S3PVE_LOG_ERROR,
+                "volume",
+                rt->store.folder,
+                "this node's disk has damaged a block of the journal, which is lost"
+            );
+}
+
 static int gather(struct upload *upload, uint8_t *object) {
     struct runtime *rt = upload->runtime;
     size_t at = upload->header_len;
@@ -157,6 +176,7 @@ static int gather(struct upload *upload, uint8_t *object) {
 
         if (journal_file_read(rt->journal, place, object + at, len, &upload->err) < 0)
             return -1;
+        check(rt, place, object + at, upload->pieces[i].n);
         at += len;
     }
     return 0;
