@@ -13,8 +13,6 @@
 #include "base/limits.h"
 #include "daemon/fail.h"
 
-DEFINE_CLEANUP(struct s3pve_config *, s3pve_config_free)
-
 bool config_is_name(const char *text) {
     size_t len = strlen(text);
     if (len < 2 || len > NAME_OF_STORAGE || !isalpha((unsigned char)text[0]))
