@@ -3,6 +3,9 @@
 #include "mem3.h"
 #include "mem3_request.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "guest.h"
 #include "tap.h"
 
@@ -213,6 +216,32 @@ static void test_lost(void) {
     guest_close(&guest);
 }
 
+/* The node's disk refuses a write: nothing is answered that is not there, and what was, is. */
+static void test_disk(void) {
+    struct rlimit all, little;
+    struct runtime_stats stats;
+    struct guest guest;
+
+    new_volume();
+    fill(5);
+    ok(begin(&guest, "n1", false), "a volume is open");
+    is_int(guest_write(&guest, bytes, 0, 65536), 0, "a write");
+    getrlimit(RLIMIT_FSIZE, &all);
+    little = (struct rlimit){4096, all.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &little);
+    is_int(guest_write(&guest, bytes, 65536, 4096), EIO, "one that the disk refuses fails");
+    is_int(guest_flush(&guest), EIO, "... and a flush after it");
+    is_int(guest_read(&guest, got, 0, 4096), EIO, "... and everything else");
+    runtime_stats(guest.runtime, &stats);
+    ok(strstr(stats.failure.message, "journal"), "... with its reason: %s", stats.failure.message);
+    setrlimit(RLIMIT_FSIZE, &all);
+    guest_close(&guest);
+    ok(begin(&guest, "n1", false), "opened again on a disk that is well");
+    is_int(guest_read(&guest, got, 0, 65536), 0, "... it can be read");
+    ok(memcmp(got, bytes, 65536) == 0, "... and has what was answered");
+    guest_close(&guest);
+}
+
 static void test_hand_back(void) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct runtime_stats stats;
@@ -246,8 +275,13 @@ static void test_grow(void) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct guest guest;
 
+    uint64_t n;
+
     new_volume();
     ok(begin(&guest, "n1", false), "a volume is open");
+    n = mem3_n_requests();
+    mem3_sleep(400, NULL);
+    ok(mem3_n_requests() - n <= 4, "that nobody uses it costs no request but the lease's");
     is_int(guest_write(&guest, bytes, SIZE, 4096), EINVAL, "nothing can be written behind its end");
     is_int(runtime_grow(guest.runtime, SIZE - 512, &err), -1, "it does not shrink");
     is_int(runtime_grow(guest.runtime, SIZE + 1536, &err), 0, "it grows %s", err.message);
@@ -268,9 +302,11 @@ int main(void) {
     snprintf(dir, sizeof(dir), "%s/runtime.XXXXXX", getenv("TMPDIR") ?: "/tmp");
     if (!mkdtemp(dir))
         bail_out("%s", dir);
+    signal(SIGXFSZ, SIG_IGN);
     test_edges();
     test_outage();
     test_lost();
+    test_disk();
     test_hand_back();
     test_grow();
     mem3_clear();
