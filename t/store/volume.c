@@ -44,6 +44,7 @@ static bool is_clean(struct guest *guest) {
 static void random_work(bool bucket) {
     struct s3pve_client *client = threaded_client();
     struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct readcache_stats cache;
     struct guest guest;
 
     memset(model.bytes, 0, SIZE);
@@ -61,6 +62,8 @@ static void random_work(bool bucket) {
         runtime_drain(guest.runtime, 30000, &err), 0, "all of it into the bucket %s", err.message
     );
     ok(model_is(&model, &guest), "... where it is as it was written");
+    volumes_cache_stats(guest.volumes, &cache);
+    ok(cache.hits && cache.bytes, "... by the cache, which has what was uploaded");
     is_int(change_many(&guest, 300), 0, "writes of which the bucket does not have the last");
     guest_close(&guest);
 

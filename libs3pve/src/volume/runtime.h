@@ -35,6 +35,8 @@ int volumes_open(
 );
 struct volumes *volumes_close(struct volumes *volumes); /* all must be closed; returns NULL */
 
+void volumes_cache_stats(struct volumes *volumes, struct readcache_stats *ret_stats);
+
 /* ------------------------------------------------------------------ one volume */
 
 struct runtime;

@@ -50,3 +50,7 @@ struct volumes *volumes_close(struct volumes *volumes) {
     free(volumes);
     return NULL;
 }
+
+void volumes_cache_stats(struct volumes *volumes, struct readcache_stats *ret_stats) {
+    readcache_stats(volumes->cache, ret_stats);
+}
