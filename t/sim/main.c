@@ -97,7 +97,7 @@ static void power_cut(struct node *node) {
 
 /* One of the ways in which it may end. */
 static void end(struct sim *sim, struct node *node) {
-    uint32_t how = world_chance(&sim->world, 12);
+    uint32_t how = world_chance(&sim->world, sim->plain ? 7 : 12); /* of two kinds, or all */
 
     if (how >= 10 && node_close(node))
         return;
