@@ -140,6 +140,12 @@ static void wait_for(struct volume *volume, const struct page_id *missing) {
         want_page(volume, &ahead);
 }
 
+/* A checkpoint has to come first, or the map would take any amount of memory. */
+static bool is_full(const struct volume *volume) {
+    return volume->tip > volume->published &&
+           leaves_held_bytes(&volume->leaves, volume->map) > volume->params.map_memory;
+}
+
 /* Return: whether there is more to do at once. */
 static bool move_on(struct volume *volume) {
     struct batch *batch = batch_of(volume, (uint32_t)volume->tip + 1);
@@ -148,7 +154,7 @@ static bool move_on(struct volume *volume) {
 
     if (!volume->applying.segment) {
         take_move(volume);
-        if (volume->tip == volume->stored || volume->failure.code)
+        if (volume->tip == volume->stored || volume->failure.code || is_full(volume))
             return false;
     }
     rc = volume->applying.segment ? 0 : apply_begin(volume, &batch->segment, batch);

@@ -201,6 +201,15 @@ void leaves_trim(struct leaves *leaves, struct map *map, size_t max) {
     }
 }
 
+/* Of the memory of all leaves that are here, what @n of them take. */
+static uint64_t share(const struct leaves *leaves, const struct map *map, uint32_t n) {
+    return leaves->n_here ? map_memory(map) * (uint64_t)n / leaves->n_here : 0;
+}
+
 uint64_t leaves_dirty_bytes(const struct leaves *leaves, const struct map *map) {
-    return leaves->n_here ? map_memory(map) * (uint64_t)leaves->n_dirty / leaves->n_here : 0;
+    return share(leaves, map, leaves->n_dirty);
+}
+
+uint64_t leaves_held_bytes(const struct leaves *leaves, const struct map *map) {
+    return share(leaves, map, leaves->n_here - leaves->n_clean);
 }

@@ -69,7 +69,8 @@ int leaves_bring(
 /* Clean leaves go, those first that were not used lately, until the map takes @max bytes. */
 void leaves_trim(struct leaves *leaves, struct map *map, size_t max);
 
-/* What the pages that have to be stored will take, about. */
+/* What the leaves take that have to be stored, and all that cannot go; about. */
 uint64_t leaves_dirty_bytes(const struct leaves *leaves, const struct map *map);
+uint64_t leaves_held_bytes(const struct leaves *leaves, const struct map *map);
 
 #endif
