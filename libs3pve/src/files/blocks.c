@@ -128,7 +128,7 @@ static void shrink(struct blocks *blocks, uint64_t more) {
 
 static int fetch(struct blocks *blocks, const struct version *version, struct block *block) {
     struct s3pve_files *files = blocks->files;
-    struct s3pve_call call = files_read_call(files, block->len);
+    struct s3pve_call call = files_read_call(files);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     size_t got = 0;
 

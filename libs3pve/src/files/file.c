@@ -209,7 +209,7 @@ static int settle_etag(
  * was asked, 0, or -errno. */
 static int learn_etag(struct s3pve_files *files, uint64_t ino) {
     _cleanup_(object_clear) struct object object = {0};
-    struct s3pve_call call = files_read_call(files, 0);
+    struct s3pve_call call = files_read_call(files);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info = {0};
     struct node *node;

@@ -19,7 +19,6 @@
 #include "files/stream.h"
 
 #define STAT_BLKSIZE (1u << 20) /* what cp(1) should write at once */
-#define SLOW_LINE 64            /* bytes a millisecond: the slowest line worth the name */
 
 static __thread const int *thread_cancel;
 
@@ -33,25 +32,23 @@ struct s3pve_call files_call(struct s3pve_files *files, unsigned timeout_ms) {
 }
 
 /* The storage's own deadline where that is shorter. */
-static struct s3pve_call short_call(struct s3pve_files *files, unsigned timeout_ms, size_t len) {
-    unsigned limit = files->client->config.timeout_ms, more_ms = (unsigned)(len / SLOW_LINE);
+static struct s3pve_call short_call(struct s3pve_files *files, unsigned timeout_ms) {
+    unsigned limit = files->client->config.timeout_ms;
 
-    if (!files_is_online(files)) {
+    if (!files_is_online(files))
         timeout_ms = OFFLINE_MS;
-        more_ms = 0;
-    }
     if (limit && limit < timeout_ms)
         timeout_ms = limit;
-    return files_call(files, timeout_ms + more_ms);
+    return files_call(files, timeout_ms);
 }
 
-struct s3pve_call files_read_call(struct s3pve_files *files, size_t len) {
-    return short_call(files, READ_MS, len);
+struct s3pve_call files_read_call(struct s3pve_files *files) {
+    return short_call(files, READ_MS);
 }
 
 /* Who queues for a directory waits as long as all before him: nobody should for a dead store. */
 struct s3pve_call files_name_call(struct s3pve_files *files) {
-    struct s3pve_call call = short_call(files, NAME_MS, 0);
+    struct s3pve_call call = short_call(files, NAME_MS);
 
     LOCK_SCOPE(&files->lock);
     if (!files->online && files->gave_up_ms &&

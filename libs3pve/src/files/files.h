@@ -69,9 +69,9 @@ struct s3pve_files {
 /* The caller's deadline and cancellation: @timeout_ms 0 is the client's. */
 struct s3pve_call files_call(struct s3pve_files *files, unsigned timeout_ms);
 
-/* For @len bytes nobody has cached, and for a change of a name, during which the kernel keeps
- * others out of its directory: shorter while the store is known not to answer. */
-struct s3pve_call files_read_call(struct s3pve_files *files, size_t len);
+/* For bytes nobody has cached, and for a change of a name, during which the kernel keeps others out
+ * of its directory: shorter while the store is known not to answer. */
+struct s3pve_call files_read_call(struct s3pve_files *files);
 struct s3pve_call files_name_call(struct s3pve_files *files);
 
 /* Log what failed, remember it for people, and say it in errno: always negative. */

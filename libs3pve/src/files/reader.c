@@ -189,7 +189,7 @@ static int pinned(struct reader *reader, struct object *ret_object) {
  * we told is still right, the bytes there now are the ones to read.
  */
 static int repin(struct reader *reader, const struct object *object) {
-    struct s3pve_call call = files_read_call(reader->files, 0);
+    struct s3pve_call call = files_read_call(reader->files);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_info info;
 
@@ -242,7 +242,7 @@ static bool from_disk(const struct chunk *chunk, const struct version *version) 
 
 static int from_store(struct chunk *chunk, const struct version *version) {
     struct s3pve_files *files = chunk->reader->files;
-    struct s3pve_call call = files_read_call(files, chunk->len);
+    struct s3pve_call call = files_read_call(files);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     size_t got = 0;
 
