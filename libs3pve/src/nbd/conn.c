@@ -77,8 +77,10 @@ static bool send_handshake(struct conn *conn) {
 }
 
 static void add_piece(struct iovec *pieces, size_t *n, uint8_t *data, size_t from, size_t to) {
-    if (from < to)
-        pieces[(*n)++] = (struct iovec){data + from, to - from};
+    if (from >= to)
+        return;
+    pieces[*n].iov_base = data + from;
+    pieces[(*n)++].iov_len = to - from;
 }
 
 /* What is to be sent next, of the first replies. */
@@ -273,10 +275,15 @@ static void handshake_input(struct conn *conn) {
     }
 }
 
+/* Bytes of what comes that go where a WRITE's data is. */
+static size_t missing_payload(const struct conn *conn) {
+    return conn->incoming && !conn->incoming->errnum ? conn->missing : 0;
+}
+
 /* Where what comes is to go: the rest of a payload first. */
 static size_t scatter(struct conn *conn, struct iovec *pieces) {
     size_t n = 0;
-    if (conn->incoming && !conn->incoming->errnum)
+    if (missing_payload(conn) > 0)
         add_piece(pieces, &n, rest_of_payload(conn), 0, conn->missing);
     memmove(conn->input, conn->input + conn->at, conn->n_input);
     conn->at = 0;
@@ -295,7 +302,7 @@ static bool receive(struct conn *conn) {
         conn_drop(conn, NULL);
         return false;
     }
-    size_t payload = message.msg_iovlen == 2 ? pieces[0].iov_len : 0;
+    size_t payload = missing_payload(conn);
     payload = (size_t)n < payload ? (size_t)n : payload;
     conn->n_input += (size_t)n - payload;
     if (payload > 0)

@@ -10,7 +10,7 @@ bool flight_writes(const struct flight *request) {
 
 size_t flight_pages(const struct wire_command *command) {
     if (command->type == CMD_BLOCK_STATUS)
-        return (command->flags & CMD_FLAG_REQ_ONE ? 1 : NBD_EXTENTS) * WIRE_EXTENT_LEN;
+        return (command->flags & CMD_FLAG_REQ_ONE ? 1 : (size_t)NBD_EXTENTS) * WIRE_EXTENT_LEN;
     if (command->type != CMD_READ && command->type != CMD_WRITE)
         return 0;
     uint64_t end = command->offset % NBD_BLOCK + command->len;
@@ -60,19 +60,19 @@ static uint8_t *extent(struct flight *request, uint32_t n) {
     return request->pages + (size_t)n * WIRE_EXTENT_LEN;
 }
 
-bool nbd_status_add(struct nbd_request *nbd, uint64_t len, bool hole, bool zero) {
-    struct flight *request = (struct flight *)nbd;
-    uint32_t left = nbd->len - request->covered, n = request->n_extents;
+bool nbd_status_add(struct nbd_request *request, uint64_t len, bool hole, bool zero) {
+    struct flight *flight = (struct flight *)request;
+    uint32_t left = request->len - flight->covered, n = flight->n_extents;
     uint32_t part = len < left ? (uint32_t)len : left;
     uint32_t state = (hole ? STATE_HOLE : 0) | (zero ? STATE_ZERO : 0);
-    if (part > 0 && n > 0 && get_be32(extent(request, n - 1) + 4) == state) {
-        put_be32(extent(request, n - 1), get_be32(extent(request, n - 1)) + part);
+    if (part > 0 && n > 0 && get_be32(extent(flight, n - 1) + 4) == state) {
+        put_be32(extent(flight, n - 1), get_be32(extent(flight, n - 1)) + part);
     } else if (part > 0) {
-        if ((size_t)(n + 1) * WIRE_EXTENT_LEN > request->pages_len)
+        if ((size_t)(n + 1) * WIRE_EXTENT_LEN > flight->pages_len)
             return false;
-        put_be32(put_be32(extent(request, n), part), state);
-        request->n_extents++;
+        put_be32(put_be32(extent(flight, n), part), state);
+        flight->n_extents++;
     }
-    request->covered += part;
-    return request->covered < nbd->len;
+    flight->covered += part;
+    return flight->covered < request->len;
 }

@@ -123,7 +123,8 @@ static void take_info(
 ) {
     struct reader reader = {data, len}, name;
     uint16_t n, wanted;
-    if (!read_text(&reader, &name) || !read_be16(&reader, &n) || reader.left != n * 2u) {
+    if (!read_text(&reader, &name) || !read_be16(&reader, &n) ||
+        reader.left != n * sizeof(wanted)) {
         reply(handshake, option, REP_ERR_INVALID, NULL, 0);
         return;
     }

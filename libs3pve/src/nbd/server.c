@@ -37,14 +37,14 @@ void server_wake(struct nbd_server *server) {
 }
 
 /* The server may be gone as soon as its thread has seen this: nothing of it is touched later. */
-void nbd_request_done(struct nbd_request *nbd, int errnum) {
-    struct flight *request = (struct flight *)nbd;
-    struct nbd_server *server = request->conn->server;
+void nbd_request_done(struct nbd_request *request, int errnum) {
+    struct flight *flight = (struct flight *)request;
+    struct nbd_server *server = flight->conn->server;
     LOCK_SCOPE(&server->lock);
-    request->errnum = errnum;
-    request->next = NULL;
-    *server->done_last = request;
-    server->done_last = &request->next;
+    flight->errnum = errnum;
+    flight->next = NULL;
+    *server->done_last = flight;
+    server->done_last = &flight->next;
     wake_locked(server);
 }
 
