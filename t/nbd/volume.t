@@ -93,6 +93,7 @@ for my $durability ('bucket', 'node') {
             'fio', '--name=x', '--ioengine=nbd', "--uri=$guest", '--rw=randwrite',
             '--bs=4k-64k',
             '--iodepth=16', '--size=128m', '--time_based', '--runtime=20', '--verify=crc32c',
+            '--rate=,8m', # the store keeps all of it in memory
             '--verify_state_save=0', '--verify_backlog=256', '--randrepeat=0', '--fsync=64',
         ) or POSIX::_exit(127);
     }

@@ -24,6 +24,7 @@
 #define N_BLOCKS ((uint32_t)(SIZE / BLOCK))
 #define N_WRITES (8u << 20)
 #define N_SLOTS 16
+#define PAUSE_US 5000    /* after every other write: 30 MB/s, for the store's memory is bounded */
 #define LONGEST 40u      /* blocks of a write */
 #define NEVER UINT32_MAX /* a write that was lost */
 
@@ -194,8 +195,8 @@ static void write_until_killed(void) {
             ask_flush(slot);
         else
             ask_write(slot);
-        if (chance(50) == 0)
-            usleep(1000);
+        if (chance(2) == 0)
+            usleep(PAUSE_US);
     }
     pause();
 }
