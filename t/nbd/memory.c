@@ -36,8 +36,8 @@ struct disk {
     char name[64];
     bool read_only;
     uint64_t size;
-    uint8_t *data; /* mapped, with room to grow */
-    uint8_t *used; /* mapped; a byte for each block */
+    uint8_t *data;         /* mapped, with room to grow */
+    _Atomic uint8_t *used; /* mapped; a byte for each block: requests may share one */
     struct nbd_export *export;
 };
 
