@@ -192,6 +192,7 @@ static int open_mount(struct daemon *daemon, struct s3pve_error *err) {
         .name = daemon->options.name,
         .mountpoint = mountpoint,
         .files = daemon->files,
+        .volumes = daemon->volumes,
         .ended_fd = daemon->wake_fd,
         .debug = daemon->options.debug,
     };

@@ -14,7 +14,7 @@
 
 #include "daemon/config.h"
 #include "daemon/session.h"
-#include "s3pve.h"
+#include "s3pve-volume.h"
 
 struct daemon_options {
     const char *name;    /* the storage's in paths */
@@ -34,6 +34,7 @@ struct daemon {
     int stop;                    /* atomic; also what cancels calls in the background */
     struct s3pve_client *client; /* owned, like all below */
     struct s3pve_files *files;
+    struct s3pve_volumes *volumes;
     struct session *session;
     struct control *control;
     pthread_t chores, heartbeat, watch;

@@ -10,16 +10,17 @@
 #define DAEMON_SESSION_H
 
 #include "base/cleanup.h"
-#include "s3pve.h"
+#include "s3pve-volume.h"
 
 struct session;
 
 struct session_options {
-    const char *name;          /* the storage's in paths */
-    const char *mountpoint;    /* ready, see mountpoint.h */
-    struct s3pve_files *files; /* borrowed */
-    int ended_fd;              /* borrowed; an eventfd that gets 1 when the mount is gone */
-    bool debug;                /* print every request */
+    const char *name;              /* the storage's in paths */
+    const char *mountpoint;        /* ready, see mountpoint.h */
+    struct s3pve_files *files;     /* borrowed */
+    struct s3pve_volumes *volumes; /* borrowed */
+    int ended_fd;                  /* borrowed; an eventfd that gets 1 when the mount is gone */
+    bool debug;                    /* print every request */
 };
 
 /** session_source() - what storage @name is called in the mount table; @text has 160 bytes */
