@@ -135,8 +135,12 @@ int s3pve_volumes_open(
     struct s3pve_error *err
 );
 
-/** s3pve_volumes_close() - none may be held.  What the bucket does not have stays in the journals,
- *  and the volumes stay this node's.  Returns NULL. */
+/** s3pve_volumes_stop() - the end begins: requests and calls under way fail with CANCELLED, and so
+ *  does all that comes; what is left to whoever holds a volume is to release it */
+void s3pve_volumes_stop(struct s3pve_volumes *volumes);
+
+/** s3pve_volumes_close() - stop; none may be held any more.  What the bucket does not have stays in
+ *  the journals, and the volumes stay this node's.  Returns NULL. */
 struct s3pve_volumes *s3pve_volumes_close(struct s3pve_volumes *volumes);
 
 /**
@@ -145,7 +149,7 @@ struct s3pve_volumes *s3pve_volumes_close(struct s3pve_volumes *volumes);
  * Those that were active and are of this boot are active again; the rest is brought into the
  * bucket and handed back.  What fails is logged and tried at the next recover or use.
  *
- * Return: how many are active now, or -1.
+ * Return: how many are active now, or -1 when one that was cannot be opened, so far.
  */
 int s3pve_volumes_recover(
     struct s3pve_volumes *volumes, const struct s3pve_call *call, struct s3pve_error *err
