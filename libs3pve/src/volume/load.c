@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/crc32c.h"
@@ -8,24 +6,6 @@
 #include "volume/load.h"
 #include "volume/machine.h"
 #include "volume/mapobject.h"
-
-static bool parse_name(const char *name, struct map_id *id) {
-    char again[OBJECT_NAME];
-    unsigned part;
-
-    if (sscanf(
-            name,
-            "map/%16" SCNx64 "-%8" SCNx32 "-%8" SCNx32 "-%4x",
-            &id->at.seq,
-            &id->at.epoch,
-            &id->at.nonce,
-            &part
-        ) != 4)
-        return false;
-    id->part = (uint16_t)part;
-    map_name(again, id);
-    return strcmp(name, again) == 0;
-}
 
 /* The root page, which is the only one in its object. */
 static int unwrap(
@@ -80,6 +60,30 @@ static uint32_t own_row(const struct table *table, const struct map_id *id) {
     return i;
 }
 
+int load_root_page(
+    const struct volume_store *store,
+    void *ctx,
+    const struct root *root,
+    struct root_page *page,
+    uint32_t *ret_own_row,
+    struct s3pve_error *err
+) {
+    _cleanup_(buf_clear) struct buf bytes = {0};
+    struct map_id id;
+
+    if (!map_name_parse(root->head_checkpoint, &id))
+        return error_set(err, S3PVE_E_CORRUPT, "the root names a checkpoint that cannot be");
+    if (store->object_get(ctx, root->head_checkpoint, &bytes, err) < 0)
+        return error_wrap(err, "checkpoint");
+    if (unwrap(&bytes, &id, root->uuid, page, err) < 0)
+        return -1;
+    *ret_own_row = own_row(&page->table, &id);
+    if (is_sound(page, root) && *ret_own_row < page->table.n_rows)
+        return 0;
+    root_page_clear(page);
+    return error_set(err, S3PVE_E_CORRUPT, "the checkpoint's root page cannot be");
+}
+
 int load_checkpoint(
     struct volume *volume,
     const struct volume_store *store,
@@ -88,22 +92,15 @@ int load_checkpoint(
     struct s3pve_error *err
 ) {
     _cleanup_(root_page_clear) struct root_page page = {0};
-    _cleanup_(buf_clear) struct buf bytes = {0};
-    struct map_id id;
+    struct page_ref own = {.len = 1};
 
     if (!root->head_checkpoint[0])
         return 0;
-    if (!parse_name(root->head_checkpoint, &id))
-        return error_set(err, S3PVE_E_CORRUPT, "the root names a checkpoint that cannot be");
-    if (store->object_get(ctx, root->head_checkpoint, &bytes, err) < 0)
-        return error_wrap(err, "checkpoint");
-    if (unwrap(&bytes, &id, root->uuid, &page, err) < 0)
+    if (load_root_page(store, ctx, root, &page, &own.row, err) < 0)
         return -1;
-    volume->leaves.root.ref = (struct page_ref){.row = own_row(&page.table, &id), .len = 1};
-    if (!is_sound(&page, root) || volume->leaves.root.ref.row == page.table.n_rows)
-        return error_set(err, S3PVE_E_CORRUPT, "the checkpoint's root page cannot be");
     if (leaves_load(&volume->leaves, page.nodes, page.n_nodes) < 0)
         return error_set(err, S3PVE_E_NOMEM, "no memory for the map");
+    volume->leaves.root.ref = own;
     volume->table = page.table;
     page.table = (struct table){0};
     volume->tip = volume->published = volume->taken_seq = page.seq;
@@ -125,7 +122,7 @@ static int note_stray(void *ctx, const char *name) {
     struct table *table = &strays->volume->table;
     struct map_id id;
 
-    if (!parse_name(name, &id))
+    if (!map_name_parse(name, &id))
         return 0;
     for (uint32_t i = 0; i < strays->n_rows; i++)
         if (is_row_of(&table->rows[strays->rows[i]], &id))

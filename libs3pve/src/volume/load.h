@@ -5,6 +5,17 @@
 
 #include "volume/open.h"
 
+/* The root page of its checkpoint, which there must be, and the row of that page's own object.  0,
+ * or -1 with @err set and nothing owned. */
+int load_root_page(
+    const struct volume_store *store,
+    void *ctx,
+    const struct root *root,
+    struct root_page *page,
+    uint32_t *ret_own_row,
+    struct s3pve_error *err
+);
+
 /* The map as the root's checkpoint has it; its pages come when they are wanted.  0, or -1. */
 int load_checkpoint(
     struct volume *volume,

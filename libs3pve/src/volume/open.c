@@ -6,6 +6,7 @@
 
 #include "base/crc32c.h"
 #include "core/error.h"
+#include "volume/forward.h"
 #include "volume/load.h"
 #include "volume/machine.h"
 #include "volume/swap.h"
@@ -19,8 +20,6 @@ struct opening {
     struct superblock journal; /* of the journal on this node; seed 0: there is none */
     uint64_t ring_len;
     uint32_t nonce;
-    struct segment_id *log; /* owned; what the listing had, in order */
-    size_t n_log, log_room, at_log;
 };
 
 /* --------------------------------------------------------------------- root */
@@ -116,63 +115,11 @@ static int claim(struct opening *o, const struct volume_node *node, struct s3pve
 
 /* ---------------------------------------------------------------------- log */
 
-static int note_segment(void *ctx, const struct segment_id *id) {
-    struct opening *o = ctx;
-
-    if (o->n_log == o->log_room) {
-        size_t room = o->log_room ? o->log_room * 2 : 64;
-        struct segment_id *log = reallocarray(o->log, room, sizeof(*log));
-
-        if (!log)
-            return -1;
-        o->log = log;
-        o->log_room = room;
-    }
-    o->log[o->n_log++] = *id;
-    return 0;
-}
-
-/* The object that is segment @seq by the root's word, or NULL: there is none (I3). */
-static const struct segment_id *find_segment(struct opening *o, uint64_t seq) {
-    const struct root_epoch *epoch = root_epoch_of(o->root, seq);
-
-    while (o->at_log < o->n_log && o->log[o->at_log].seq < seq)
-        o->at_log++; /* the log is in order, and so are we */
-    for (size_t i = o->at_log; epoch && i < o->n_log && o->log[i].seq == seq; i++) {
-        const struct segment_id *id = &o->log[i];
-
-        if (id->epoch == epoch->epoch && id->nonce == epoch->nonce)
-            return id;
-    }
-    return NULL;
-}
-
-static int apply_segment(struct opening *o, const struct segment_id *id, struct s3pve_error *err) {
-    _cleanup_(buf_clear) struct buf header = {0};
-    _cleanup_(segment_clear) struct segment segment = {0};
-    struct volume *volume = o->volume;
-
-    if (o->store->header_get(o->ctx, id, &header, err) < 0)
-        return -1;
-    if (segment_decode(&segment, header.data, header.len, id, o->root->uuid, err) < 0)
-        return -1;
-    if (segment.jseq_first != volume->jseq_applied + 1 || segment.prev_seq != volume->tip ||
-        (volume->tip && memcmp(segment.prev_hash, volume->tip_hash, HASH_LEN) != 0))
-        return error_set(err, S3PVE_E_CORRUPT, "segment %" PRIu64 " does not follow", id->seq);
-    if (segment.read_only)
-        return error_set(
-            err, S3PVE_E_UNSUPPORTED, "a newer version has to write to the volume: update this node"
-        );
-    if (load_apply(volume, o->store, o->ctx, &segment, err) < 0)
-        return -1;
-    segment_hash(header.data, header.len, volume->tip_hash);
-    return 0;
-}
-
 /* Segments that were stored too late to be part of the volume: dead from the start. */
-static int note_strays(struct opening *o, struct s3pve_error *err) {
-    for (size_t i = 0; i < o->n_log; i++) {
-        struct table_row row = {.id = o->log[i], .type = OBJECT_DATA, .died_seq = o->log[i].seq};
+static int note_strays(struct opening *o, const struct forward *log, struct s3pve_error *err) {
+    for (size_t i = 0; i < log->n; i++) {
+        struct table_row row = {
+            .id = log->ids[i], .type = OBJECT_DATA, .died_seq = log->ids[i].seq};
         const struct root_epoch *epoch = root_epoch_of(o->root, row.id.seq);
 
         if (row.id.seq <= o->volume->tip && row.id.epoch == epoch->epoch &&
@@ -184,30 +131,15 @@ static int note_strays(struct opening *o, struct s3pve_error *err) {
     return 0;
 }
 
-/*
- * Up to the first that is missing: the cut.  A segment of an epoch that is over must be there; what
- * its root says it ended with was seen by an opener.
- */
+/* Up to the first segment that is missing: the cut. */
 static int roll_forward(struct opening *o, struct s3pve_error *err) {
-    const struct root_epoch *last = last_epoch(o);
-    uint64_t seq;
+    _cleanup_(forward_clear
+    ) struct forward log = {.volume = o->volume, .store = o->store, .ctx = o->ctx, .root = o->root};
 
     if (load_checkpoint(o->volume, o->store, o->ctx, o->root, err) < 0 ||
-        o->store->log_list(o->ctx, o->root->head_seq, note_segment, o, err) < 0)
+        forward_list(&log, err) < 0 || forward_roll(&log, err) < 0)
         return -1;
-    for (seq = o->root->head_seq + 1;; seq++) {
-        const struct segment_id *id = find_segment(o, seq);
-
-        if (!id)
-            break;
-        if (apply_segment(o, id, err) < 0)
-            return -1;
-    }
-    if (last && (seq < last->first || seq <= last->last))
-        return error_set(
-            err, S3PVE_E_CORRUPT, "segment %" PRIu64 " of the volume is missing in the bucket", seq
-        );
-    if (note_strays(o, err) < 0)
+    if (note_strays(o, &log, err) < 0)
         return -1;
     return load_strays(o->volume, o->store, o->ctx, err);
 }
@@ -402,7 +334,6 @@ int volume_open(
     struct s3pve_error cause = S3PVE_ERROR_INIT;
     int rc = open_steps(&o, node, &cause);
 
-    free(o.log);
     if (rc < 0 && (cause.code == S3PVE_E_CORRUPT || cause.code == S3PVE_E_NOT_FOUND))
         blame_rival(&o, &cause);
     if (rc < 0 && err)

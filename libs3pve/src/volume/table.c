@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "volume/table.h"
 
@@ -84,6 +85,24 @@ void map_name(char name[OBJECT_NAME], const struct map_id *id) {
         id->at.nonce,
         id->part
     );
+}
+
+bool map_name_parse(const char *name, struct map_id *id) {
+    char again[OBJECT_NAME];
+    unsigned part;
+
+    if (sscanf(
+            name,
+            "map/%16" SCNx64 "-%8" SCNx32 "-%8" SCNx32 "-%4x",
+            &id->at.seq,
+            &id->at.epoch,
+            &id->at.nonce,
+            &part
+        ) != 4)
+        return false;
+    id->part = (uint16_t)part;
+    map_name(again, id);
+    return strcmp(name, again) == 0;
 }
 
 void table_name(char name[OBJECT_NAME], const struct table_row *row) {

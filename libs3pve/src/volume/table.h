@@ -48,8 +48,9 @@ void table_displace(struct table *table, uint32_t row, uint32_t n, uint64_t seq)
 
 void table_remove(struct table *table, uint32_t row);
 
-/* "map/SEQ-EPOCH-NONCE-PART" in hex; and whatever the object of a row is called. */
+/* "map/SEQ-EPOCH-NONCE-PART" in hex, and back; and whatever the object of a row is called. */
 void map_name(char name[OBJECT_NAME], const struct map_id *id);
+bool map_name_parse(const char *name, struct map_id *id);
 void table_name(char name[OBJECT_NAME], const struct table_row *row);
 
 #endif
