@@ -71,6 +71,7 @@ sub paths ($storeid) {
         run => $run,
         config => "$run/config",
         socket => "$run/control.sock",
+        nbd => "$run/nbd.sock", # QEMU's way to disks
         lock => "$run/start.lock", # the daemon holds $run/lock while it runs
         log => "$run/log",
         state => "$ROOT/var/lib/s3pve/$name",
@@ -112,6 +113,16 @@ sub client_settings ($storeid, $scfg) {
     return $settings;
 }
 
+# One text for one place, however it is written.
+sub identity ($storeid, $scfg) {
+    my $settings = client_settings($storeid, $scfg);
+    my $where = lc($settings->{endpoint} // '') =~ s!/+\z!!r;
+    $where = "https://$where" if $where ne '' && $where !~ m!://!;
+    $where = join('.', grep { defined } $settings->@{qw(provider region)}) if $where eq '';
+
+    return join('/', $where, $settings->{bucket}, ($settings->{prefix} // '') =~ s!^/+|/+\z!!gr);
+}
+
 # The daemon's configuration: one text for one configuration, so that it can be compared.
 sub daemon_config ($storeid, $scfg) {
     my $paths = paths($storeid);
@@ -127,6 +138,7 @@ sub daemon_config ($storeid, $scfg) {
         },
     };
     $config->{quota} = int($scfg->{'s3-quota'}) if $scfg->{'s3-quota'};
+    $config->{durability} = "$scfg->{'s3-durability'}" if $scfg->{'s3-durability'};
 
     return JSON::PP->new->utf8->canonical->pretty->encode($config);
 }

@@ -20,7 +20,7 @@ use PVE::Tools;
 use S3PVE::Config;
 
 use constant {
-    ANSWER_MAX => 1 << 20, # bytes; a list of uploads is the longest
+    ANSWER_MAX => 1 << 24, # bytes; a list of disks is the longest
     POLL => 0.05, # seconds between looks at something that has no event
     UNIT_POLL => 0.5, # the same where a look takes a process
     PING_TIMEOUT => 1,
@@ -83,8 +83,10 @@ my sub send_line ($socket, $line, $deadline) {
 # A line without its end, untainted; undef when the other side has died.
 my sub receive_line ($socket, $deadline) {
     my $line = '';
+    my $seen = 0; # bytes of it, without an end
 
-    while ($line !~ m/\n/) {
+    while (index($line, "\n", $seen) < 0) {
+        $seen = length($line);
         await($socket, 0, $deadline);
         my $n = sysread($socket, $line, 65536, length($line));
         return undef if !defined($n) && $! == ECONNRESET;

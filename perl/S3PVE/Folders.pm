@@ -18,6 +18,16 @@ sub content_types ($scfg) {
     return grep { $_ ne 'none' } sort keys(($scfg->{content} // {})->%*);
 }
 
+sub has_images ($scfg) {
+    return scalar(grep { m/^(?:images|rootdir)$/ } content_types($scfg));
+}
+
+sub check_images ($storeid, $scfg) {
+    return if has_images($scfg);
+    my $content = join(', ', content_types($scfg)) || 'nothing';
+    die "storage '$storeid' does not hold disk images; it holds: $content\n";
+}
+
 # The daemon makes its mount point, unless it is not to be made.
 sub check_base ($storeid, $scfg) {
     my $path = $scfg->{path};
@@ -27,11 +37,12 @@ sub check_base ($storeid, $scfg) {
     die "storage '$storeid': directory '$path' does not exist, and create-base-path is 0\n";
 }
 
-# Two kinds of content in one directory would be listed as each other.
+# Two kinds of content in one directory would be listed as each other.  Disks of containers are
+# images, and those have a place that nobody can change.
 sub check_subdirs ($class, $storeid, $scfg) {
-    my $seen = {};
+    my $seen = { $class->get_subdir($scfg, 'images') => 'images' };
 
-    for my $vtype (content_types($scfg)) {
+    for my $vtype (grep { !m/^(?:images|rootdir)$/ } content_types($scfg)) {
         my $subdir = $class->get_subdir($scfg, $vtype) =~ s!/+(?:\./+)*!/!gr =~ s!/$!!r;
         my $other = $seen->{$subdir};
         die "storage '$storeid' uses directory $subdir for '$other' and for '$vtype';"

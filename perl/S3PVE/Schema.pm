@@ -194,6 +194,17 @@ my $properties = {
         type => 'string',
         format => 'pve-storage-path',
     },
+    's3-durability' => {
+        title => 'Durability',
+        description =>
+            "Where a guest's data is when its disk says that it is stored: in the bucket, or in"
+            . " the journal on the node's own disk, which is faster, and from where it goes into"
+            . " the bucket within seconds. With 'node' a node that is lost takes the last of it"
+            . " along; what is left is the disk as it was a little earlier.",
+        type => 'string',
+        enum => [qw(bucket node)],
+        default => 'bucket',
+    },
     's3-quota' => {
         title => 'Quota',
         description =>

@@ -74,6 +74,21 @@ my sub advice ($scfg, $err) {
     return '';
 }
 
+# Two storages may share a store, with different content or nodes; more often it is a slip.
+sub warn_of_twins ($storeid, $scfg) {
+    my $ids = PVE::Storage::config()->{ids};
+    my $identity = S3PVE::Config::identity($storeid, $scfg);
+
+    for my $other (sort grep { $_ ne $storeid } keys $ids->%*) {
+        next if !$ids->{$other} || $ids->{$other}->{type} ne 's3'; # one may be unreadable
+        warn "storage '$other' has the same bucket and prefix: each lists, prunes and removes the"
+            . " files of both\n"
+            if S3PVE::Config::identity($other, $ids->{$other}) eq $identity;
+    }
+
+    return;
+}
+
 # Die, in words for the user, unless the store can be used with that section and these secrets.
 sub check ($storeid, $scfg, $secrets, $create) {
     my $client;

@@ -90,6 +90,9 @@ is(
     $config->{options}->{'credentials-file'},
     "$root/etc/pve/priv/storage/a.s3", 'and finds the secret itself'
 );
+ok(!exists($config->{durability}), 'and leaves durability to it');
+$config = S3PVE::Config::daemon_config('a', { $scfg->%*, 's3-durability' => 'node' });
+is(JSON::PP->new->decode($config)->{durability}, 'node', 'unless it is set');
 is(S3PVE::Config::daemon_config('a', { $scfg->%* }), $text, 'the same section gives the same text');
 
 $config = JSON::PP->new->decode(S3PVE::Config::daemon_config(

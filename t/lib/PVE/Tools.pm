@@ -13,22 +13,30 @@ our @COMMANDS; # every command that was run; tests look at it
 our $RUN = sub { return 0 }; # what running one does
 our $OUTPUT = ''; # and prints
 
-# A command between two descriptors is run for real.
-my sub pipe_through ($cmd, $in, $out) {
+# A command that reads from or writes to a descriptor is run for real.
+my sub pipe_through ($cmd, $in, $out, $errfunc) {
+    pipe(my $err, my $w) or die "pipe: $!\n";
     my $pid = fork() // die "fork: $!\n";
     if ($pid == 0) {
-        POSIX::dup2($in, 0);
-        POSIX::dup2($out, 1);
+        POSIX::dup2($in, 0) if defined($in);
+        POSIX::dup2($out, 1) if defined($out);
+        POSIX::dup2(fileno($w), 2);
         exec($cmd->@*) or POSIX::_exit(127);
     }
+    close($w);
+    while (my $line = readline($err)) {
+        chomp($line);
+        $errfunc->($line) if $errfunc;
+    }
     waitpid($pid, 0);
-    return $? >> 8;
+    die "command '$cmd->@*' failed: exit code " . ($? >> 8) . "\n" if $?;
+    return 0;
 }
 
 sub run_command ($cmd, %param) {
     push @COMMANDS, [$cmd->@*];
-    my ($in, $out) = map { ($param{$_} // '') =~ m/&(\d+)$/ } qw(input output);
-    return pipe_through($cmd, $in, $out) if defined($in) && defined($out);
+    my ($in, $out) = map { ($param{$_} // '') =~ m/&(\d+)$/ ? $1 : undef } qw(input output);
+    return pipe_through($cmd, $in, $out, $param{errfunc}) if defined($in) || defined($out);
     my $status = $RUN->($cmd);
     $param{outfunc}->($_) for $param{outfunc} ? split(/\n/, $OUTPUT) : ();
     die "command '$cmd->@*' failed: exit code $status\n" if $status;

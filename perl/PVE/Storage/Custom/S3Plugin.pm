@@ -1,25 +1,27 @@
 package PVE::Storage::Custom::S3Plugin;
 
-# ISO images, container templates, backups, snippets and import images in a bucket.
+# Disks of guests, ISO images, container templates, backups, snippets and import images in a bucket.
 #
-# The plugin configures and starts the daemon s3pved of a storage and asks it how things are; files
-# come and go through its mount, by the base class's own code.  Only the hooks talk to S3.
+# The plugin configures and starts the daemon s3pved of a storage and asks it for what it wants:
+# disks over its control socket, see S3PVE::Images; other files come and go through its mount, by the base
+# class's own code.  Only the hooks talk to S3.
 
 use v5.36;
 
-use Fcntl qw(O_CREAT O_EXCL O_WRONLY);
 use POSIX ();
 
 use PVE::Storage::Plugin;
-use PVE::Tools;
 
 use S3PVE::Config;
 use S3PVE::Daemon;
 use S3PVE::Folders;
+use S3PVE::Images;
 use S3PVE::Schema;
 use S3PVE::Store;
+use S3PVE::Stream;
+use S3PVE::Volume;
 
-use base qw(PVE::Storage::Plugin);
+use base qw(S3PVE::Images);
 
 use constant {
     API_OLDEST => 11, # the first that keeps properties of our own secret: Proxmox VE 8.4
@@ -55,7 +57,7 @@ sub type {
 sub plugindata {
     return {
         content => [
-            { backup => 1, import => 1, iso => 1, none => 1, snippets => 1, vztmpl => 1 },
+            { map { $_ => 1 } qw(backup import iso none snippets vztmpl) },
             { backup => 1, iso => 1, vztmpl => 1 },
         ],
         format => [{ raw => 1 }, 'raw'],
@@ -94,28 +96,6 @@ sub check_config {
     return $class->SUPER::check_config($storeid, $config, $create, $skip_schema_check);
 }
 
-# Helpers
-
-my sub no_images ($storeid, $scfg) {
-    my $content = join(', ', S3PVE::Folders::content_types($scfg)) || 'nothing';
-    return "storage '$storeid' does not hold disk images; it holds: $content\n";
-}
-
-# Two storages may share a store, with different content or nodes; more often it is a slip.
-my sub warn_of_twins ($class, $storeid, $scfg) {
-    my $ids = PVE::Storage::config()->{ids};
-    my $identity = $class->get_identity($scfg, $storeid);
-
-    for my $other (sort grep { $_ ne $storeid } keys $ids->%*) {
-        next if !$ids->{$other} || $ids->{$other}->{type} ne 's3'; # one may be unreadable
-        warn "storage '$other' has the same bucket and prefix: each lists, prunes and removes the"
-            . " files of both\n"
-            if $class->get_identity($ids->{$other}, $other) eq $identity;
-    }
-
-    return;
-}
-
 # Storage implementation
 
 sub on_add_hook {
@@ -125,7 +105,7 @@ sub on_add_hook {
     S3PVE::Folders::check_cache($scfg);
     S3PVE::Store::check($storeid, $scfg, $secrets, $scfg->{'s3-create-bucket'} // 1);
     S3PVE::Config::write_secrets($storeid, $secrets);
-    warn_of_twins($class, $storeid, $scfg);
+    S3PVE::Store::warn_of_twins($storeid, $scfg);
 
     return;
 }
@@ -214,44 +194,19 @@ sub status {
     return (map({ int($status->{$_} // 0) } qw(total avail used)), 1);
 }
 
-# One text for one place, however it is written.
 sub get_identity {
     my ($class, $scfg, $storeid) = @_;
 
-    my $settings = S3PVE::Config::client_settings($storeid, $scfg);
-    my $where = lc($settings->{endpoint} // '') =~ s!/+\z!!r;
-    $where = "https://$where" if $where ne '' && $where !~ m!://!;
-    $where = join('.', grep { defined } $settings->@{qw(provider region)}) if $where eq '';
-
-    return join('/', $where, $settings->{bucket}, ($settings->{prefix} // '') =~ s!^/+|/+\z!!gr);
+    return S3PVE::Config::identity($storeid, $scfg);
 }
 
-sub filesystem_path {
-    my ($class, $scfg, $volname, $snapname) = @_;
+# Files of all kinds but images, which are the base's, S3PVE::Images
 
-    my ($vtype) = $class->parse_volname($volname);
-    die "S3 storages do not hold disk images such as '$volname' yet\n" if $vtype eq 'images';
-
-    return $class->SUPER::filesystem_path($scfg, $volname, $snapname);
-}
-
-sub alloc_image {
-    my ($class, $storeid, $scfg, $vmid, $fmt, $name, $size) = @_;
-
-    die no_images($storeid, $scfg);
-}
-
-# The base's would make a directory first.
-sub rename_volume {
-    my ($class, $scfg, $storeid, $source_volname, $target_vmid, $target_volname) = @_;
-
-    die no_images($storeid, $scfg);
-}
-
-# Not the base's: that also tries to remove the directory.
 sub free_image {
     my ($class, $storeid, $scfg, $volname, $is_base, $format) = @_;
 
+    return $class->SUPER::free_image($storeid, $scfg, $volname, $is_base, $format)
+        if defined(S3PVE::Volume::image($class, $volname));
     die "cannot remove protected volume '$volname' on '$storeid'\n"
         if $class->get_volume_attribute($scfg, $storeid, $volname, 'protected');
 
@@ -264,18 +219,14 @@ sub free_image {
     return undef;
 }
 
-sub list_images {
-    my ($class, $storeid, $scfg, $vmid, $vollist, $cache) = @_;
-
-    return [];
-}
-
 # The base's takes a directory that cannot be read for an empty one.  And a file that is just being
 # written under a name of its own is nobody's snippet.
 sub list_volumes {
     my ($class, $storeid, $scfg, $vmid, $content_types) = @_;
 
-    S3PVE::Folders::check_listing($scfg, $class->get_subdir($scfg, $_)) for $content_types->@*;
+    local $S3PVE::Volume::LISTED = {}; # the base asks once for images and once for rootdir
+    my @files = grep { !m/^(?:images|rootdir)$/ } $content_types->@*;
+    S3PVE::Folders::check_listing($scfg, $class->get_subdir($scfg, $_)) for @files;
     my $volumes = $class->SUPER::list_volumes($storeid, $scfg, $vmid, $content_types);
 
     return [grep { $_->{volid} !~ m/\.tmp(?:_dwnl|_dcom)?\.\d+$/ } $volumes->@*];
@@ -286,89 +237,61 @@ sub list_volumes {
 sub volume_size_info {
     my ($class, $scfg, $storeid, $volname, $timeout) = @_;
 
-    my $format = ($class->parse_volname($volname))[6];
+    my ($vtype, $format) = ($class->parse_volname($volname))[0, 6];
     return $class->SUPER::volume_size_info($scfg, $storeid, $volname, $timeout)
-        if $format !~ m/^(?:raw|ova|ovf)$/;
+        if $vtype eq 'images' || $format !~ m/^(?:raw|ova|ovf)$/;
 
     my @st = stat($class->filesystem_path($scfg, $volname)) or return undef;
     return wantarray ? ($st[7], $format, $st[7], undef, $st[10]) : $st[7];
+}
+
+sub volume_has_feature {
+    my ($class, $scfg, $feature, $storeid, $volname, $snapname, @more) = @_;
+
+    return $class->SUPER::volume_has_feature(@_[1 .. $#_])
+        if defined(S3PVE::Volume::image($class, $volname));
+
+    return $feature eq 'copy' && !defined($snapname) ? 1 : undef;
+}
+
+# The base's blocks of 4 KiB are small for a network.
+sub volume_export {
+    my ($class, $scfg, $storeid, $fh, $volname, $format, $snap, $base, $with_snapshots) = @_;
+
+    return $class->SUPER::volume_export(@_[1 .. $#_])
+        if $with_snapshots
+        || defined($snap // $base)
+        || !S3PVE::Stream::is_raw($class, $volname, $format);
+
+    my $path = $class->filesystem_path($scfg, $volname);
+    my $size = $class->volume_size_info($scfg, $storeid, $volname)
+        // die "volume '$storeid:$volname' does not exist\n";
+    S3PVE::Stream::write_volume($fh, $path, $size);
+
+    return;
 }
 
 # Before Proxmox VE 9.1 the base class knows disks only; and a stream that ends early is not a file.
 sub volume_import {
     my ($class, $scfg, $storeid, $fh, $volname, $format, @how) = @_;
 
-    my ($vtype, $file_format) = ($class->parse_volname($volname))[0, 6];
-    return $class->SUPER::volume_import($scfg, $storeid, $fh, $volname, $format, @how)
-        if $format ne 'raw+size'
-        || $vtype !~ m/^(?:iso|vztmpl|snippets|import)$/
-        || $file_format !~ m/^(?:raw|ova)$/;
+    return $class->SUPER::volume_import(@_[1 .. $#_])
+        if defined(S3PVE::Volume::image($class, $volname))
+        || !S3PVE::Stream::is_raw($class, $volname, $format);
 
-    my $path = $class->filesystem_path($scfg, $volname);
-    sysopen(my $out, $path, O_WRONLY | O_CREAT | O_EXCL, 0644)
-        or die $! == POSIX::EEXIST
-        ? "file '$path' already exists\n"
-        : "cannot write '$path' - $!\n";
-    eval {
-        my $size = PVE::Storage::Plugin::read_common_header($fh);
-        my @fds = (input => '<&' . fileno($fh), output => '>&' . fileno($out));
-        PVE::Tools::run_command(
-            ['/usr/bin/dd', 'bs=1M', 'iflag=fullblock', 'status=none'],
-            @fds
-        );
-        my $missing = $size - -s $out; # the size is given in sectors
-        die "the stream ended early: $missing bytes are missing\n" if $missing >= 512;
-        close($out) or die "cannot store '$path' - $!\n";
-    };
-    if (my $err = $@) {
-        unlink($path); # before it is closed: then it never was in the bucket
-        close($out);
-        die $err;
-    }
+    S3PVE::Stream::read_file($fh, scalar($class->filesystem_path($scfg, $volname)));
 
     return "$storeid:$volname";
 }
 
-# Files can be copied, and that is all.
-sub volume_has_feature {
-    my ($class, $scfg, $feature, $storeid, $volname, $snapname, $running, $opts) = @_;
-
-    my ($vtype) = $class->parse_volname($volname);
-
-    return $feature eq 'copy' && $vtype ne 'images' && !defined($snapname) ? 1 : undef;
-}
-
 # Notes and protection of backups, and what an OVA has in it: files beside the archive and files to
 # look into, the same as in any directory.
-
-sub get_volume_attribute {
-    my ($class, @param) = @_;
-
-    return PVE::Storage::DirPlugin::get_volume_attribute($class, @param);
-}
-
-sub update_volume_attribute {
-    my ($class, @param) = @_;
-
-    return PVE::Storage::DirPlugin::update_volume_attribute($class, @param);
-}
-
-sub get_volume_notes {
-    my ($class, @param) = @_;
-
-    return PVE::Storage::DirPlugin::get_volume_notes($class, @param);
-}
-
-sub update_volume_notes {
-    my ($class, @param) = @_;
-
-    return PVE::Storage::DirPlugin::update_volume_notes($class, @param);
-}
-
-sub get_import_metadata {
-    my ($class, @param) = @_;
-
-    return PVE::Storage::DirPlugin::get_import_metadata($class, @param);
+for my $method (qw(
+    get_import_metadata get_volume_attribute get_volume_notes update_volume_attribute
+    update_volume_notes
+)) {
+    no strict 'refs';
+    *$method = sub { return PVE::Storage::DirPlugin->can($method)->(@_) };
 }
 
 1;

@@ -1,0 +1,533 @@
+#!/usr/bin/perl
+# Disks of guests: what Proxmox asks of the plugin, what that asks of the daemon.
+use v5.36;
+
+use File::Path qw(make_path);
+use File::Temp qw(tempdir);
+use FindBin qw($Bin);
+use JSON::PP ();
+use Test::More;
+
+use PVE::Cluster;
+use PVE::QemuServer::Monitor;
+use PVE::Storage;
+use PVE::Storage::Custom::S3Plugin;
+use PVE::Storage::DirPlugin;
+use PVE::Tools;
+use S3PVE::Config;
+use S3PVE::Daemon;
+
+my $class = 'PVE::Storage::Custom::S3Plugin';
+my $root = $ENV{S3PVE_TEST_ROOT} = $S3PVE::Config::ROOT = tempdir(CLEANUP => 1);
+my $mnt = "$root/mnt/a";
+my $json = JSON::PP->new->utf8->canonical;
+mkdir "$root/run";
+$S3PVE::Daemon::SYSTEMD = "$root/no-systemd";
+$S3PVE::Daemon::MOUNTS = "$root/mounts";
+@S3PVE::Daemon::PROGRAM = ("$Bin/../lib/double-s3pved");
+
+my $scfg = {
+    type => 's3',
+    path => $mnt,
+    's3-bucket' => 'bucket',
+    's3-endpoint' => 'https://s3.example.com',
+    content => { images => 1, rootdir => 1 },
+};
+
+my sub slurp ($path) {
+    open(my $fh, '<:raw', $path) or return '';
+    local $/ = undef;
+    return <$fh>;
+}
+
+my sub spew ($path, $text) {
+    open(my $fh, '>:raw', $path) or die "$path: $!\n";
+    print {$fh} $text;
+    return close($fh);
+}
+
+my sub behave (%answers) { return spew("$root/behaviour", $json->encode(\%answers)) }
+
+my sub volumes () { return $json->decode(slurp("$root/volumes") || '{}') }
+
+my sub set_volumes ($volumes) { return spew("$root/volumes", $json->encode($volumes)) }
+
+# What the daemon was asked about volumes since the last time.
+my sub asked () {
+    my @lines = grep { m/^\{/ } split(/\n/, slurp("$root/commands"));
+    spew("$root/commands", '');
+    return map { $json->decode($_) } @lines;
+}
+
+my sub error_of ($code) {
+    eval { $code->(); 1 } and return '';
+    return $@;
+}
+
+my sub refusal ($code, $error) {
+    return { ok => JSON::PP::false, code => $code, error => $error };
+}
+
+my sub alloc (@what) { return $class->alloc_image('a', $scfg, @what) }
+
+spew("$root/mounts", '');
+END { S3PVE::Daemon::stop('a', $scfg, 5) if $scfg }
+
+my $disk = '100/vm-100-disk-0.raw';
+is(
+    error_of(sub { alloc(100, 'raw', undef, 1024) }),
+    "storage 'a': the daemon s3pved does not run on this node\n",
+    'without a daemon there are no disks'
+);
+$class->activate_storage('a', $scfg, {});
+asked();
+
+# --- made
+
+is(alloc(100, 'raw', undef, 1024), $disk, 'a disk is named after its guest');
+is(volumes()->{$disk}->{size}, 1 << 20, 'and as large as asked for');
+for my $case ([528, 540_672], ['12.5', 13_312], ['4096.0', 4_194_304], [2**33, 2**43], [1, 1024]) {
+    my ($kib, $bytes) = $case->@*;
+    my $name = alloc(110, 'raw', undef, $kib);
+    is(volumes()->{$name}->{size}, $bytes, "$kib KiB are $bytes bytes");
+}
+is(alloc(100, 'raw', undef, 1024), '100/vm-100-disk-1.raw', 'the next one has the next number');
+is(alloc(100, 'raw', '', 1024), '100/vm-100-disk-2.raw', 'also for a name that is empty');
+set_volumes({ '100/base-100-disk-0.raw' => { size => 1 } });
+is(alloc(100, 'raw', undef, 1024), '100/vm-100-disk-1.raw', 'that of a base image is not free');
+
+set_volumes({ map { ("100/vm-100-disk-$_.raw" => { size => 1, gone => 1 }) } 0 .. 2 });
+is(
+    alloc(100, 'raw', undef, 1024),
+    '100/vm-100-disk-3.raw', 'nor one that another node has just taken'
+);
+set_volumes({});
+is(
+    alloc(9999, 'raw', 'vm-9999-pvc-0123abcd.raw', 1024),
+    '9999/vm-9999-pvc-0123abcd.raw', 'a name may be given'
+);
+for my $name ('vm-100-state-Snap_1.raw', 'vm-100-state-suspend-2026-01-02.raw', 'odd.raw') {
+    is(alloc(100, 'raw', $name, 1024), "100/$name", "such as $name");
+}
+is(
+    error_of(sub { alloc(100, 'raw', 'odd.raw', 1024) }),
+    "disk image 'a:100/odd.raw' already exists\n", 'but once'
+);
+for my $case (
+    [['raw', 'vm-100-disk-0.qcow2'], qr/^illegal name .* - wrong extension for format/],
+    [['raw', 'vm-100-disk-0'], qr/^unable to parse/],
+    [['raw', '../x.raw'], qr/^unable to parse/],
+    [['subvol', undef], qr/^S3 storages have no subvolumes/],
+    [['qed', undef], qr/^unsupported format 'qed'/],
+) {
+    my ($what, $error) = $case->@*;
+    like(error_of(sub { alloc(100, $what->@*, 1024) }), $error, join(' ', grep { $_ } $what->@*));
+}
+is(
+    error_of(sub {
+        $class->alloc_image('a', { $scfg->%*, content => { iso => 1 } }, 1, 'raw');
+    }),
+    "storage 'a' does not hold disk images; it holds: iso\n",
+    'a storage without disks has none'
+);
+behave('volume-create' => refusal('IO', 'connection refused'));
+is(
+    error_of(sub { alloc(100, 'raw', 'x.raw', 1024) }),
+    "volume 'a:100/x.raw': connection refused\n",
+    'why there is none is told'
+);
+behave('volume-list' => refusal('TIMEOUT', 'no answer'));
+is(
+    error_of(sub { alloc(100, 'raw', undef, 1024) }),
+    "storage 'a': no answer\n", 'a listing that fails is not an empty one'
+);
+behave();
+
+# --- a file with an image in it
+
+@PVE::Tools::COMMANDS = ();
+is(
+    alloc(100, 'qcow2', 'vm-100-cloudinit.qcow2', 4096),
+    '100/vm-100-cloudinit.qcow2', 'qcow2 is a file'
+);
+is_deeply(
+    \@PVE::Tools::COMMANDS,
+    [
+        [
+            qw(/usr/bin/qemu-img create -q -f qcow2),
+            "$mnt/images/100/vm-100-cloudinit.qcow2", 4 << 20,
+        ],
+    ],
+    'that QEMU makes an image of'
+);
+is(volumes()->{'100/vm-100-cloudinit.qcow2'}->{file}, 1, 'and that grows');
+is(alloc(100, 'vmdk', undef, 1024), '100/vm-100-disk-0.vmdk', 'vmdk as well');
+{
+    local $PVE::Tools::RUN = sub { return 1 };
+    like(error_of(sub { alloc(100, 'qcow2', 'x.qcow2', 1) }), qr/failed: exit code 1/, 'or fails');
+    ok(!volumes()->{'100/x.qcow2'}, 'and leaves nothing');
+}
+
+# --- listed
+
+set_volumes({
+    $disk => { size => 1 << 30, node => 'pve2' },
+    '100/vm-100-cloudinit.qcow2' => { size => 200_000, file => 1 },
+    '100/vm-100-disk-5.qcow2' => { size => 200_000, file => 1 },
+    '100/tmp_1' => { size => 5, file => 1 },
+    '200/vm-200-disk-0.raw' => { size => 1 << 20 },
+});
+make_path("$mnt/images/100");
+spew("$mnt/images/100/vm-100-disk-5.qcow2", 'x' x 12345);
+my $one = {
+    volid => "a:$disk",
+    format => 'raw',
+    vmid => 100,
+    size => 1 << 30,
+    ctime => 1_700_000_000,
+};
+is_deeply(
+    $class->list_images('a', $scfg, 100),
+    [
+        {
+            $one->%*,
+            volid => 'a:100/vm-100-cloudinit.qcow2',
+            format => 'qcow2',
+            size => 200_000,
+        },
+        $one,
+        { $one->%*, volid => 'a:100/vm-100-disk-5.qcow2', format => 'qcow2', size => 12345 },
+    ],
+    'those of a guest are listed'
+);
+is(scalar($class->list_images('a', $scfg)->@*), 4, 'or all');
+is_deeply(
+    [map { $_->{volid} } $class->list_images('a', $scfg, 999, ["a:$disk", 'a:1/x.raw'])->@*],
+    ["a:$disk"],
+    'or those that are named, whoever has them'
+);
+asked();
+my $content = $class->list_volumes('a', $scfg, undef, [qw(images rootdir)]);
+is_deeply(
+    [map { "$_->{content} $_->{volid}" } $content->@*],
+    [
+        'images a:100/vm-100-cloudinit.qcow2', "images a:$disk",
+        'images a:100/vm-100-disk-5.qcow2', 'rootdir a:200/vm-200-disk-0.raw',
+    ],
+    'by content'
+);
+is(scalar(my @n = asked()), 1, 'with one listing');
+
+# --- where they are
+
+is($class->path($scfg, $disk, 'a'), "$mnt/images/$disk", 'a disk has a path');
+is_deeply([$class->path($scfg, $disk, 'a')], ["$mnt/images/$disk", 100, 'images'], 'an owner');
+is($class->map_volume('a', $scfg, $disk), "$mnt/images/$disk", 'which is what others open');
+is(
+    $class->path({ $scfg->%*, 'content-dirs' => { images => 'x' } }, $disk, 'a'),
+    "$mnt/images/$disk", 'the same whatever the storage says of directories'
+);
+like(
+    error_of(sub { $class->path($scfg, $disk, 'a', 'snap') }),
+    qr/^snapshots of disks such as '$disk' are not supported yet\n/,
+    'that of a snapshot is none'
+);
+is_deeply(
+    $class->qemu_blockdev_options($scfg, 'a', $disk, '10.0', {}),
+    {
+        driver => 'nbd',
+        server => { type => 'unix', path => "$root/run/s3pve/a/nbd.sock" },
+        export => $disk,
+        'reconnect-delay' => 600,
+        'open-timeout' => 60,
+    },
+    'QEMU connects to the daemon'
+);
+for my $case (
+    ['iso/x.iso', 'template/iso/x.iso'],
+    ['import/x.qcow2', 'import/x.qcow2'],
+    ['100/vm-100-cloudinit.raw', 'images/100/vm-100-cloudinit.raw'],
+    ['100/vm-100-cloudinit.qcow2', 'images/100/vm-100-cloudinit.qcow2'],
+) {
+    my ($volname, $path) = $case->@*;
+    is_deeply(
+        $class->qemu_blockdev_options($scfg, 'a', $volname, '10.0', {}),
+        { driver => 'file', filename => "$mnt/$path" },
+        "or opens the file, of $volname"
+    );
+}
+like(
+    error_of(sub {
+        $class->qemu_blockdev_options($scfg, 'a', $disk, '10.0', { 'snapshot-name' => 's' });
+    }),
+    qr/not supported yet/,
+    'but not a snapshot'
+);
+is(scalar(@n = asked()), 0, 'nobody is asked for any of that');
+
+# --- how large
+
+set_volumes({ $disk => { size => 540_672 } });
+is(scalar($class->volume_size_info($scfg, 'a', $disk, 5)), 540_672, 'a size is the exact one');
+is_deeply(
+    [$class->volume_size_info($scfg, 'a', $disk, 5)],
+    [540_672, 'raw', 540_672, undef, 1_700_000_000], 'with all that goes with it'
+);
+is(scalar($class->volume_size_info($scfg, 'a', '100/x.raw')), undef, 'there is none if missing');
+is(
+    $class->volume_size_info($scfg, 'a', '100/vm-100-disk-0.qcow2'),
+    'asked the base class', 'an image in a file is looked into'
+);
+
+asked();
+$class->volume_resize($scfg, 'a', $disk, 1 << 20, 0);
+is(volumes()->{$disk}->{size}, 1 << 20, 'a disk grows');
+is($class->volume_resize($scfg, 'a', '1/x.qcow2', 1, 0), 'asked the base class', 'others by QEMU');
+like(error_of(sub { $class->volume_resize($scfg, 'a', $disk, 1, 0, 's') }), qr/yet/, 'no snapshot');
+behave('volume-resize' => refusal('INVALID', 'it would be smaller'));
+like(error_of(sub { $class->volume_resize($scfg, 'a', $disk, 1, 0) }), qr/smaller/, 'or not');
+behave();
+
+# --- under a running machine
+
+my sub node ($name, $export, $size, $socket = "$root/run/s3pve/a/nbd.sock") {
+    return {
+        'node-name' => $name,
+        drv => 'nbd',
+        file => "nbd+unix:///$export?socket=$socket",
+        image => { 'virtual-size' => $size },
+    };
+}
+
+my sub nodes () {
+    return @PVE::QemuServer::Monitor::NODES = (
+        node('e1', $disk, 1 << 20),
+        node('e2', '1100/vm-100-disk-0.raw', 1 << 20),
+        node('e3', $disk, 1 << 20, '/run/s3pve/b/nbd.sock'),
+        { node('e4', $disk, 1 << 20)->%*, drv => 'file' },
+    );
+}
+
+nodes();
+local $PVE::QemuServer::Monitor::READ = sub ($node) {
+    state $n = 0;
+    my ($stale) = grep { $_->{'node-name'} eq $node } @PVE::QemuServer::Monitor::NODES;
+    $stale->{image}->{'virtual-size'} = 2 << 20 if ++$n > 1;
+};
+$class->volume_resize($scfg, 'a', $disk, 2 << 20, 1);
+is_deeply(
+    \@PVE::QemuServer::Monitor::COMMANDS,
+    [([100, 'qemu-io e1 "read 0 512"']) x 2],
+    'QEMU is made to connect again, until it knows'
+);
+@PVE::QemuServer::Monitor::COMMANDS = ();
+nodes();
+$class->volume_resize($scfg, 'a', $disk, 1 << 20, 1);
+is_deeply(\@PVE::QemuServer::Monitor::COMMANDS, [], 'and left alone if it does');
+$PVE::QemuServer::Monitor::READ = sub ($node) { return };
+like(
+    error_of(sub { $class->volume_resize($scfg, 'a', $disk, 3 << 20, 1) }),
+    qr/is larger now, but the running guest 100 does not see it/,
+    'one that does not learn it is told'
+);
+
+# --- activated, and not
+
+set_volumes({ $disk => { size => 1, dirty => 5000 } });
+asked();
+$class->activate_volume('a', $scfg, $disk, undef, {}, {});
+is(volumes()->{$disk}->{active}, 1, 'a disk is activated');
+$class->activate_volume('a', $scfg, $disk, undef, {}, {});
+is(volumes()->{$disk}->{active}, 1, 'as often as one likes');
+is(
+    error_of(sub { $class->activate_volume('a', $scfg, '100/x.raw', undef, {}) }),
+    "volume 'a:100/x.raw': there is no volume 100/x.raw\n",
+    'if it is there'
+);
+behave('volume-activate' => refusal('CONFLICT', 'node pve2 has it open'));
+is(
+    error_of(sub { $class->activate_volume('a', $scfg, $disk, undef, {}) }),
+    "volume 'a:$disk': node pve2 has it open\n", 'and nobody else has it'
+);
+behave();
+like(
+    error_of(sub { $class->activate_volume('a', $scfg, $disk, 'snap', {}) }),
+    qr/not supported yet/, 'not a snapshot'
+);
+asked();
+make_path("$mnt/template/iso");
+spew("$mnt/template/iso/x.iso", '');
+$class->activate_volume('a', $scfg, 'iso/x.iso', undef, {});
+$class->activate_volume('a', $scfg, '100/vm-100-disk-5.qcow2', undef, {});
+like(
+    error_of(sub { $class->activate_volume('a', $scfg, 'iso/y.iso', undef, {}) }),
+    qr/does not exist/, 'a file has to be there'
+);
+$class->deactivate_volume('a', $scfg, 'iso/x.iso', undef, {});
+is(scalar(@n = asked()), 0, 'and that is all');
+
+my $late = refusal('TIMEOUT', '5000 bytes are missing in the bucket');
+my sub left ($dirty) {
+    return { ok => JSON::PP::true, volumes => [{ name => $disk, dirty => $dirty }] };
+}
+behave('volume-deactivate' => [$late, $late], volumes => [left(5000), left(4000)]);
+$class->deactivate_volume('a', $scfg, $disk, undef, {});
+ok(!volumes()->{$disk}->{active}, 'one that is slow to leave is waited for');
+S3PVE::Daemon::stop('a', $scfg, 5);
+behave('volume-deactivate' => $late, volumes => left(5000));
+$class->activate_storage('a', $scfg, {});
+is(
+    error_of(sub { $class->deactivate_volume('a', $scfg, $disk, undef, {}) }),
+    "volume 'a:$disk' stays open on this node: 5000 bytes are missing in the bucket\n",
+    'as long as it gets on'
+);
+behave('volume-deactivate' => refusal('CONFLICT', 'it is in use'));
+like(
+    error_of(sub { $class->deactivate_volume('a', $scfg, $disk, undef, {}) }),
+    qr/stays open on this node: it is in use/, 'one in use stays'
+);
+behave();
+$class->deactivate_volume('a', $scfg, '100/never.raw', undef, {});
+pass('one that never was active is fine');
+
+# --- other names
+
+set_volumes({ $disk => { size => 1, active => 1 }, '101/vm-101-disk-0.raw' => { size => 2 } });
+is(
+    $class->rename_volume($scfg, 'a', $disk, 101),
+    'a:101/vm-101-disk-1.raw', 'a disk goes to another guest, under a free name'
+);
+is_deeply(
+    [sort keys volumes()->%*],
+    ['101/vm-101-disk-0.raw', '101/vm-101-disk-1.raw'], 'and is not where it was'
+);
+is(
+    $class->rename_volume($scfg, 'a', '101/vm-101-disk-1.raw', undef, 'vm-101-disk-7.raw'),
+    'a:101/vm-101-disk-7.raw', 'a name may be given'
+);
+is(
+    error_of(sub {
+        $class->rename_volume($scfg, 'a', '101/vm-101-disk-7.raw', 101, 'vm-101-disk-0.raw');
+    }),
+    "target volume 'vm-101-disk-0.raw' already exists\n",
+    'if it is free'
+);
+like(
+    error_of(sub { $class->rename_volume($scfg, 'a', '1/x.raw', 101, 'vm-101-disk-9.raw') }),
+    qr/^volume 'a:1\/x.raw' is not renamed: there is no volume/, 'one that is not there is told'
+);
+like(
+    error_of(sub { $class->rename_volume($scfg, 'a', 'iso/x.iso', 101) }),
+    qr/is no disk/, 'a file is not renamed'
+);
+is(
+    $class->create_base('a', $scfg, '101/vm-101-disk-0.raw'),
+    '101/base-101-disk-0.raw', 'a disk becomes a base image'
+);
+ok(volumes()->{'101/base-101-disk-0.raw'}, 'of that name');
+for my $name ('101/base-101-disk-0.raw', '101/odd.raw') {
+    like(
+        error_of(sub { $class->create_base('a', $scfg, $name) }),
+        qr/cannot be made a base image/, "$name does not"
+    );
+}
+
+# --- what they can do
+
+for my $case (
+    ['100/vm-100-disk-0.raw', undef, [qw(copy rename sparseinit template)]],
+    ['100/vm-100-disk-0.qcow2', undef, [qw(copy rename sparseinit template)]],
+    ['100/base-100-disk-0.raw', undef, [qw(copy sparseinit)]],
+    ['100/vm-100-disk-0.raw', 'snap', []],
+    ['100/vm-100-cloudinit.qcow2', 'snap', ['copy']],
+    ['100/vm-100-cloudinit.raw', 'snap', ['copy']],
+) {
+    my ($volname, $snapname, $expected) = $case->@*;
+    my @can = grep { $class->volume_has_feature($scfg, $_, 'a', $volname, $snapname) }
+        qw(clone copy rename replicate snapshot sparseinit template none);
+    is_deeply(\@can, $expected, "$volname " . ($snapname // 'itself') . ": @can");
+}
+for my $method (qw(volume_snapshot volume_snapshot_delete volume_snapshot_rollback clone_image)) {
+    like(error_of(sub { $class->$method($scfg, 'a', $disk, 's') }), qr/yet\n$/, "no $method");
+}
+ok($class->volume_snapshot_needs_fsfreeze(), 'a snapshot will need the file system frozen');
+
+# --- streams
+
+make_path("$mnt/images/100", "$mnt/images/101");
+set_volumes({ $disk => { size => 3 << 20 } });
+my $data = join('', map { pack('N', $_) } 1 .. 262_144) . "\0" x (2 << 20);
+spew("$mnt/images/$disk", $data);
+open(my $out, '>:raw', "$root/stream") or die;
+$class->volume_export($scfg, 'a', $out, $disk, 'raw+size');
+close($out);
+ok(slurp("$root/stream") eq pack('Q<', 3 << 20) . $data, 'a disk is exported, with its size');
+like(
+    error_of(sub { $class->volume_export($scfg, 'a', $out, $disk, 'raw+size', 'snap') }),
+    qr/base class/, 'no snapshot of it'
+);
+
+my sub import_of ($volname, @how) {
+    open(my $in, '<:raw', "$root/stream") or die;
+    return $class->volume_import($scfg, 'a', $in, $volname, 'raw+size', undef, undef, 0, @how);
+}
+is(import_of('101/vm-101-disk-0.raw'), 'a:101/vm-101-disk-0.raw', 'and imported');
+ok(slurp("$mnt/images/101/vm-101-disk-0.raw") eq $data, 'as it was');
+is(volumes()->{'101/vm-101-disk-0.raw'}->{size}, 3 << 20, 'as large as it was');
+is((stat("$mnt/images/101/vm-101-disk-0.raw"))[12] < 3000 ? 1 : 0, 1, 'without writing zeroes');
+is(
+    error_of(sub { import_of('101/vm-101-disk-0.raw') }),
+    "volume 'a:101/vm-101-disk-0.raw' already exists\n", 'but not over one that is there'
+);
+{
+    my @warnings;
+    local $SIG{__WARN__} = sub { push @warnings, @_ };
+    is(import_of('101/vm-101-disk-0.raw', 1), 'a:101/vm-101-disk-1.raw', 'unless renamed');
+    like("@warnings", qr/already exists - importing with a different name/, 'which is told');
+}
+truncate("$root/stream", 1 << 20);
+like(
+    error_of(sub { import_of('101/vm-101-disk-5.raw') }),
+    qr/^the stream ended early: 2097160 bytes are missing/, 'half a stream is no disk'
+);
+ok(!volumes()->{'101/vm-101-disk-5.raw'}, 'and none is left');
+
+# --- removed
+
+is($class->free_image('a', $scfg, $disk, undef, 'raw'), undef, 'a disk is removed');
+ok(!volumes()->{$disk}, 'and gone');
+{
+    my @warnings;
+    local $SIG{__WARN__} = sub { push @warnings, @_ };
+    is($class->free_image('a', $scfg, $disk, undef, 'raw'), undef, 'removing it again');
+    is("@warnings", "volume 'a:$disk' does not exist\n", 'only warns');
+}
+behave('volume-delete' => refusal('CONFLICT', 'node pve2 has it open'));
+like(
+    error_of(sub { $class->free_image('a', $scfg, $disk, undef, 'raw') }),
+    qr/node pve2 has it open/, 'one that another node has is not removed'
+);
+behave();
+
+# --- one at a time
+
+is($class->cluster_lock_storage('a', 1, undef, sub { return "@_" }, 'x', 'y'), 'x y', 'no lock');
+is(
+    error_of(sub {
+        $class->cluster_lock_storage('a', 1, undef, sub { die { a => 1 } });
+    })->{a},
+    1,
+    'an error is what it was'
+);
+{
+    local $PVE::Cluster::QUORUM = 0;
+    is(
+        error_of(sub {
+            $class->cluster_lock_storage('a', 1, undef, sub { return 1 });
+        }),
+        "no quorum\n",
+        'nothing is done without a quorum'
+    );
+}
+
+done_testing();
