@@ -562,7 +562,7 @@ enum s3pve_support {
 struct s3pve_caps {
     int64_t probed_s;                 /* epoch seconds */
     char server[64];                  /* its Server header */
-    enum s3pve_support put_if_absent; /* If-None-Match: * */
+    enum s3pve_support put_if_absent; /* If-None-Match: *; YES, as the next: of many, one wins */
     enum s3pve_support put_if_match;
     enum s3pve_support complete_if_absent;
     enum s3pve_support delete_if_match;
@@ -576,8 +576,9 @@ struct s3pve_caps {
     int skew_s;       /* server clock minus ours */
 };
 
-/** s3pve_probe() - find out, with sixteen requests on keys below ".s3pve/probe/"; the timeout of
- *  @call is a request's, which is tried four times unless it says otherwise */
+/** s3pve_probe() - find out, with sixteen requests on keys below ".s3pve/probe/", and 128 more, 16
+ *  at once, where the server seems to keep conditions; the timeout of @call is a request's, which
+ * is tried four times unless it says otherwise */
 int s3pve_probe(
     struct s3pve_client *client,
     struct s3pve_caps *ret_caps,

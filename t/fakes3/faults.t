@@ -183,6 +183,25 @@ $fake->set(conditions => 'off');
 is($put->('If-Match: nonsense'), '200', 'conditions can be ignored altogether');
 $fake->set(conditions => 'refuse');
 is($put->('If-Match: nonsense'), '501', 'or refused');
+$fake->set(conditions => 'ignore-match');
+is(
+    $put->('If-Match: nonsense') . $put->('If-None-Match: *'), '200412',
+    'If-Match alone can be ignored'
+);
+$fake->set(conditions => 'ignore-none-match');
+is(
+    $put->('If-Match: nonsense') . $put->('If-None-Match: *'), '412200',
+    'and If-None-Match alone'
+);
+$fake->set(conditions => 'resurrect');
+is($put->('If-Match: nonsense'), '412', 'If-Match can be kept for what is there');
+is(ask('PUT', '/bkt/none', 'x', 'If-Match: nonsense')->{status}, 200, 'and make what is not there');
+$fake->set(conditions => 'race');
+is(
+    $put->("If-Match: $etag") . $put->('If-Match: nonsense'), '200412',
+    'a server that races, asked one thing after the other'
+);
+ask('DELETE', '/bkt/none');
 $fake->set(conditions => 'on', 'etag-style' => 'any');
 
 $fake->set(skew => 1200);

@@ -9,7 +9,7 @@
 #include "core/client.h"
 #include "core/http.h"
 
-#define SCRIPT_SENT 256
+#define SCRIPT_SENT 512
 
 struct answer {
     int status;                /* 0 with a failure: no answer */

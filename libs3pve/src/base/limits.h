@@ -78,6 +78,10 @@
 #define RETRY_REFUND 1  /* ... a success gives some back ... */
 #define RETRY_EARN_S 10 /* ... and each second: 16 parts outlast a minute of "slow down" */
 
+#define PROBE_WRITERS                                                                              \
+    16                /* of one key at once: half of them won where two did, in known cases ... */
+#define PROBE_RACES 4 /* ... so often, twice each */
+
 #define RESOLVE_TRIES 6       /* lost answers in a row to one conditional write or Complete ... */
 #define RESOLVE_TRIES_LATE 3  /* ... and when the call's time is nearly up ... */
 #define RESOLVE_PAUSE_MS 1000 /* between two of them; then twice as long, and so on */

@@ -87,7 +87,7 @@ static int put(
     request_init(&rq, "PutObject", "PUT", probe->keys[key], &probe->call);
     request_body(&rq, &iov, probe->body, PROBE_BODY_LEN);
     request_header(&rq, header, "%s", value);
-    rq.once = key == PROBE_CONDITION; /* sent twice, the second would meet the first */
+    rq.once = key == PROBE_CONDITION || key == PROBE_MISSING; /* twice: it would meet itself */
     if (probe_ask(probe, &rq, ret_code, err) < 0) {
         probe->may_exist[key] = true;
         return -1;
@@ -98,7 +98,7 @@ static int put(
     return 0;
 }
 
-static void new_body(struct probe *probe) {
+void probe_new_body(struct probe *probe) {
     snprintf(
         probe->body,
         sizeof(probe->body),
@@ -126,7 +126,7 @@ static int put_plainly(struct probe *probe, struct s3pve_error *err) {
 static int probe_put_if_absent(struct probe *probe, struct s3pve_error *err) {
     enum s3pve_code code;
 
-    new_body(probe);
+    probe_new_body(probe);
     if (put(probe, PROBE_CONDITION, "if-none-match", "*", &code, err) < 0)
         return -1;
     if (code != S3PVE_OK) {
@@ -134,7 +134,7 @@ static int probe_put_if_absent(struct probe *probe, struct s3pve_error *err) {
         return put_plainly(probe, err);
     }
 
-    new_body(probe);
+    probe_new_body(probe);
     if (put(probe, PROBE_CONDITION, "if-none-match", "*", &code, err) < 0)
         return -1;
     probe->caps.put_if_absent = probe_refused(code, S3PVE_E_CONFLICT);
@@ -165,6 +165,18 @@ static int probe_range(struct probe *probe, struct s3pve_error *err) {
     return 0;
 }
 
+/* What is not there has no ETag that could match. */
+static int probe_put_if_missing(struct probe *probe, const char *etag, struct s3pve_error *err) {
+    enum s3pve_code code;
+
+    probe_new_body(probe);
+    if (put(probe, PROBE_MISSING, "if-match", etag, &code, err) < 0)
+        return -1;
+    if (code == S3PVE_OK)
+        probe->caps.put_if_match = S3PVE_IGNORED;
+    return 0;
+}
+
 /* With the ETag the object has, bare and then quoted; then with the one it had before. */
 static int probe_put_if_match(struct probe *probe, struct s3pve_error *err) {
     char quoted[S3PVE_ETAG_MAX + 2];
@@ -173,7 +185,7 @@ static int probe_put_if_match(struct probe *probe, struct s3pve_error *err) {
     if (!probe->etag[0])
         return 0;
     memcpy(probe->old_etag, probe->etag, sizeof(probe->old_etag));
-    new_body(probe);
+    probe_new_body(probe);
     if (put(probe, PROBE_CONDITION, "if-match", probe->old_etag, &code, err) < 0)
         return -1;
     if (code == S3PVE_E_CONFLICT || code == S3PVE_E_INVALID) {
@@ -187,12 +199,12 @@ static int probe_put_if_match(struct probe *probe, struct s3pve_error *err) {
         return 0;
     }
 
-    new_body(probe);
+    probe_new_body(probe);
     snprintf(quoted, sizeof(quoted), probe->caps.etag_quoted ? "\"%s\"" : "%s", probe->old_etag);
     if (put(probe, PROBE_CONDITION, "if-match", quoted, &code, err) < 0)
         return -1;
     probe->caps.put_if_match = probe_refused(code, S3PVE_E_CONFLICT);
-    return 0;
+    return probe->caps.put_if_match == S3PVE_YES ? probe_put_if_missing(probe, quoted, err) : 0;
 }
 
 /* A digest that does not fit must be refused, and one that fits must not. */
@@ -223,7 +235,7 @@ static int probe_digests(struct probe *probe, struct s3pve_error *err) {
     char texts[4][32];
     uint32_t sum;
 
-    new_body(probe);
+    probe_new_body(probe);
     if (!EVP_Digest(probe->body, PROBE_BODY_LEN, md5, NULL, EVP_md5(), NULL))
         return error_set(err, S3PVE_E_NOMEM, "MD5: out of memory");
     sum = crc32c(0, probe->body, PROBE_BODY_LEN);
@@ -289,7 +301,7 @@ static int probe_list(struct probe *probe, struct s3pve_error *err) {
     return 0;
 }
 
-/* Deletes the three keys, which also tidies up. */
+/* Deletes all keys, which also tidies up. */
 static int probe_batch_delete(struct probe *probe, struct s3pve_error *err) {
     _cleanup_(request_clear) struct request rq = {0};
     _cleanup_(buf_clear) struct buf body = {0};
@@ -298,7 +310,7 @@ static int probe_batch_delete(struct probe *probe, struct s3pve_error *err) {
     char refusal[48];
     int rc = buf_str(&body, "<Delete>");
 
-    for (int i = 0; i < 3 && rc == 0; i++) {
+    for (int i = 0; i < PROBE_KEYS && rc == 0; i++) {
         if (buf_str(&body, "<Object><Key>") < 0 ||
             xml_escape(&body, probe->client->config.prefix) < 0 ||
             buf_printf(&body, "%s</Key></Object>", probe->keys[i]) < 0)
@@ -332,7 +344,7 @@ static void tidy_up(struct probe *probe) {
         request_query(&rq, "uploadId", probe->upload_id);
         (void)request_send(probe->client, &rq, NULL);
     }
-    for (int i = 0; i < 3 && probe->caps.batch_delete != S3PVE_YES; i++) {
+    for (int i = 0; i < PROBE_KEYS && probe->caps.batch_delete != S3PVE_YES; i++) {
         if (!probe->may_exist[i])
             continue;
 
@@ -345,7 +357,7 @@ static void tidy_up(struct probe *probe) {
 static void probe_init(
     struct probe *probe, struct s3pve_client *client, const struct s3pve_call *call
 ) {
-    static const char *const names[3] = {"condition", "md5", "crc32c"};
+    static const char *const names[] = {"condition", "md5", "crc32c", "missing", "race"};
     struct transport *world = &client->transport;
     uint32_t high = world->random(world->ctx), low = world->random(world->ctx);
 
@@ -354,14 +366,15 @@ static void probe_init(
         probe->call = *call;
     if (!probe->call.max_attempts)
         probe->call.max_attempts = PROBE_ATTEMPTS;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < PROBE_KEYS; i++)
         snprintf(
             probe->keys[i],
             sizeof(probe->keys[i]),
-            ".s3pve/probe/%08" PRIx32 "%08" PRIx32 "-%s",
+            ".s3pve/probe/%08" PRIx32 "%08" PRIx32 "-%s%.0d",
             high,
             low,
-            names[i]
+            names[i < PROBE_RACE ? i : PROBE_RACE],
+            i < PROBE_RACE ? 0 : i - PROBE_RACE + 1
         );
 }
 
@@ -378,7 +391,8 @@ _public_ int s3pve_probe(
     if (probe_put_if_absent(&probe, err) < 0 || probe_range(&probe, err) < 0 ||
         probe_put_if_match(&probe, err) < 0 || probe_digests(&probe, err) < 0 ||
         probe_multipart(&probe, err) < 0 || probe_delete_if_match(&probe, err) < 0 ||
-        probe_list(&probe, err) < 0 || probe_batch_delete(&probe, err) < 0)
+        probe_list(&probe, err) < 0 || probe_race(&probe, err) < 0 ||
+        probe_batch_delete(&probe, err) < 0)
         rc = error_wrap(err, "probe");
     tidy_up(&probe);
     if (rc < 0)

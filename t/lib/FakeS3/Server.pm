@@ -235,7 +235,8 @@ sub answer ($self, $c, $req, $answer) {
     }
     $c->{end} = 'truncate' if $do eq 'close';
     $c->{rate} = $rule->{rate} if $do eq 'slow';
-    $c->{due} = time() + $rule->{delay} if $rule && defined($rule->{delay});
+    my $delay = $rule && $rule->{delay} // $answer->{delay};
+    $c->{due} = time() + $delay if defined($delay);
     $c->{out} = $head . $body;
     return;
 }

@@ -10,9 +10,13 @@ use re '/a'; # bytes: \s and \w are ASCII
 use Digest::MD5 qw(md5 md5_base64 md5_hex);
 use MIME::Base64 qw(decode_base64);
 use POSIX qw(strftime);
+use Time::HiRes ();
 
 use FakeS3::Sig;
 use FakeS3::Xml;
+
+# So old may be what a racing server's conditions are held against; its answers take longer.
+my $RACE_S = 0.05;
 
 our $KEPT = qr/^(?:content-type|content-encoding|content-disposition|cache-control
     |x-amz-meta-.*|x-amz-storage-class|x-amz-server-side-encryption.*)$/x;
@@ -62,9 +66,18 @@ sub object ($self, $req) {
         // fail(404, 'NoSuchKey', 'The specified key does not exist.');
 }
 
+# What was there before.
+my sub past ($bucket, $key) {
+    return $bucket->{past}->{$key} //= [];
+}
+
 sub store ($self, $bucket, $key, $object) {
     $bucket->{sorted} = undef if !$bucket->{objects}->{$key};
     $object->{mtime} = $self->now();
+    push(
+        past($bucket, $key)->@*,
+        { until => Time::HiRes::time(), object => $bucket->{objects}->{$key} }
+    ) if $self->{settings}->{conditions} eq 'race';
     $bucket->{objects}->{$key} = $object;
     return;
 }
@@ -82,20 +95,34 @@ my sub same_etag ($self, $given, $etag) {
     return ($given =~ s/^W\///r =~ s/^"|"$//gr) eq $etag;
 }
 
-# The conditions of a write on what is there now; `conditions` "off" ignores all of them.
-sub check_conditions ($self, $req, $bucket) {
-    return if $self->{settings}->{conditions} eq 'off';
-    my $there = $bucket->{objects}->{ $req->{key} };
-    my $none = header($req, 'if-none-match');
-    my $match = header($req, 'if-match');
-    fail(501, 'NotImplemented', 'conditions are not implemented')
-        if $self->{settings}->{conditions} eq 'refuse' && defined($none // $match);
-    fail(412, 'PreconditionFailed', 'At least one of the pre-conditions you specified did not hold')
+# Why these conditions do not let a write through that finds $there; nothing: they do.
+my sub refusal ($self, $none, $match, $there) {
+    my $failed = 'At least one of the pre-conditions you specified did not hold';
+    my $conditions = $self->{settings}->{conditions};
+    return [412, 'PreconditionFailed', $failed]
         if defined($none) && $there && same_etag($self, $none, $there->{etag});
-    return if !defined($match);
-    fail(404, 'NoSuchKey', 'The specified key does not exist.') if !$there;
-    fail(412, 'PreconditionFailed', 'At least one of the pre-conditions you specified did not hold')
-        if !same_etag($self, $match, $there->{etag});
+    return undef if !defined($match) || !$there && $conditions eq 'resurrect';
+    return [404, 'NoSuchKey', 'The specified key does not exist.'] if !$there;
+    return same_etag($self, $match, $there->{etag}) ? undef : [412, 'PreconditionFailed', $failed];
+}
+
+# The conditions of a write on what is there now, or, in a race, was there a moment ago.
+sub check_conditions ($self, $req, $bucket) {
+    my $conditions = $self->{settings}->{conditions};
+    my ($none, $match) = map { header($req, $_) } qw(if-none-match if-match);
+    return if $conditions eq 'off';
+    fail(501, 'NotImplemented', 'conditions are not implemented')
+        if $conditions eq 'refuse' && defined($none // $match);
+    $none = undef if $conditions eq 'ignore-none-match';
+    $match = undef if $conditions eq 'ignore-match';
+    my @there = ($bucket->{objects}->{ $req->{key} });
+    push(
+        @there,
+        map { $_->{object} }
+            grep { $_->{until} > Time::HiRes::time() - $RACE_S } past($bucket, $req->{key})->@*,
+    ) if $conditions eq 'race';
+    my @refusals = map { refusal($self, $none, $match, $_) } @there;
+    fail($refusals[0]->@*) if !grep { !defined } @refusals;
     return;
 }
 
@@ -188,7 +215,9 @@ sub PutObject ($self, $req) {
         tags => header($req, 'x-amz-tagging') // '',
     };
     $self->store($bucket, $req->{key}, $object);
-    return { headers => { etag => qq{"$object->{etag}"}, %$echo } };
+    my $answer = { headers => { etag => qq{"$object->{etag}"}, %$echo } };
+    $answer->{delay} = $RACE_S * 1.2 if $self->{settings}->{conditions} eq 'race';
+    return $answer;
 }
 
 my sub object_headers ($object) {
