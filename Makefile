@@ -34,8 +34,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=
 
 # A new .c file in one of these folders is built without touching this file.
 objs = $(patsubst %.c,$(B)/%.o,$(wildcard $(addprefix libs3pve/src/,$(addsuffix /*.c,$(1)))))
-LIB  := $(call objs,base core files)
-VOL  := $(call objs,volume)# for tests: the library gets it when it has a runtime around it
+LIB  := $(call objs,base core files volume images)
 NBD  := $(call objs,nbd)# for tests: the daemon gets it when it has volumes
 DMN  := $(call objs,daemon)
 CLI  := $(call objs,cli)
@@ -69,7 +68,7 @@ $(B)/s3pve: $(CLI) $(B)/libbase.a $(B)/libs3pve.so.0
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(CLI) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,jansson)
 
 # A test takes from the archive just what it needs.
-$(B)/libs3pve.a: $(LIB) $(VOL) $(NBD)
+$(B)/libs3pve.a: $(LIB) $(NBD)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 TESTLIB := $(patsubst %.c,$(B)/%.o,$(wildcard t/lib/*.c))
@@ -177,7 +176,7 @@ lint: deps
 install: all
 	install -D -m 0644 -t $(DESTDIR)$(LIBDIR) $(B)/libs3pve.so.0
 	ln -sf libs3pve.so.0 $(DESTDIR)$(LIBDIR)/libs3pve.so
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/include libs3pve/include/s3pve.h
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/include libs3pve/include/s3pve.h libs3pve/include/s3pve-volume.h
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
 	printf 'Name: libs3pve\nDescription: S3 storage for Proxmox VE\nVersion: $(VERSION)\nLibs: -ls3pve\n' \
 	    >$(DESTDIR)$(LIBDIR)/pkgconfig/libs3pve.pc

@@ -7,6 +7,8 @@
 
 #include "volume/runtime.h"
 
+#define WAIT(ms) ((struct runtime_wait){.timeout_ms = (ms)})
+
 #define GUEST_FOLDER "images/100/vm-100-disk-0"
 
 struct guest {

@@ -155,8 +155,9 @@ static void serve(const char *path) {
     nbd_export_stop(export);
     if (strcmp(line, "back\n") == 0) {
         nbd_export_free(export); /* what is in flight ends well */
-        if (runtime_hand_back(all.runtime, 60000, &err) < 0)
+        if (runtime_hand_back(all.runtime, &(struct runtime_wait){.timeout_ms = 60000}, &err) < 0)
             die(err.message);
+        runtime_close(all.runtime);
     } else {
         runtime_close(all.runtime); /* ... or with an error that nobody hears */
         nbd_export_free(export);

@@ -59,7 +59,10 @@ static void random_work(bool bucket) {
     ok(!bucket || is_clean(&guest), "... when the bucket has everything, if that is what it means");
     is_int(change_many(&guest, 300), 0, "more writes");
     is_int(
-        runtime_drain(guest.runtime, 30000, &err), 0, "all of it into the bucket %s", err.message
+        runtime_drain(guest.runtime, &WAIT(30000), &err),
+        0,
+        "all of it into the bucket %s",
+        err.message
     );
     ok(model_is(&model, &guest), "... where it is as it was written");
     volumes_cache_stats(guest.volumes, &cache);

@@ -93,8 +93,10 @@ static void test_taken(pid_t pid) {
     ok(shared->refused, "... and it takes nothing more");
     is_int((long long)number_at(&guest, 0), found, "the disk is as it was");
     is_int((long long)number_at(&guest, BLOCK), 77, "... and as it was written since");
-    is_int(runtime_hand_back(guest.runtime, 30000, &err), 0, "it is handed back %s", err.message);
-    guest.runtime = NULL;
+    is_int(
+        runtime_hand_back(guest.runtime, &WAIT(30000), &err), 0, "it is handed back %s", err.message
+    );
+    guest.runtime = runtime_close(guest.runtime);
     ok(guest_open(&guest, true, &err), "... and opens");
     is_int((long long)number_at(&guest, BLOCK), 77, "... as it was");
     guest_close(&guest);

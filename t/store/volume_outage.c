@@ -98,7 +98,12 @@ static void test_outages(bool bucket) {
     stop = true;
     pthread_join(thread, NULL);
     is_int(failed, 0, "no request has failed");
-    is_int(runtime_drain(guest.runtime, 60000, &err), 0, "all of it in the bucket %s", err.message);
+    is_int(
+        runtime_drain(guest.runtime, &WAIT(60000), &err),
+        0,
+        "all of it in the bucket %s",
+        err.message
+    );
     ok(model_is(&model, &guest), "... and as it was written");
     guest_close(&guest);
     ok(guest_volumes(&guest, client, dir, "n1", MIB(64), 1) && guest_open(&guest, bucket, &err),

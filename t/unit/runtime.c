@@ -103,7 +103,7 @@ static void test_edges(void) {
     ok(same, "... it is what it should be");
     is_int(guest_read(&guest, got, 4001, 4500), 0, "a piece of it");
     ok(memcmp(got, bytes + 4001, 4500) == 0, "... too");
-    is_int(runtime_drain(guest.runtime, 5000, NULL), 0, "in the bucket");
+    is_int(runtime_drain(guest.runtime, &WAIT(5000), NULL), 0, "in the bucket");
     is_int(guest_write(&guest, bytes + 9, 13000, 9), 0, "into a block that is there");
     is_int(guest_read(&guest, got, 12288, 4096), 0, "read");
     ok(memcmp(got, bytes + 12288, 712) == 0 && memcmp(got + 712, bytes + 9, 9) == 0 &&
@@ -122,7 +122,7 @@ static void test_outage(void) {
     fill(2);
     ok(begin(&guest, "n1", true), "a volume is open");
     is_int(guest_write(&guest, bytes, 0, MIB(1)), 0, "a write");
-    is_int(runtime_drain(guest.runtime, 5000, NULL), 0, "... is in the bucket");
+    is_int(runtime_drain(guest.runtime, &WAIT(5000), NULL), 0, "... is in the bucket");
     guest_close(&guest);
     ok(begin(&guest, "n1", true), "opened again, with a cold cache");
     mem3.down_ms = 20;
@@ -146,10 +146,10 @@ static void test_outage(void) {
     ok(memcmp(got, bytes, MIB(1)) == 0, "... with the right bytes");
     is_int(end(&flush), 0, "... and the flush");
     is_int(end(&write), 0, "... and the write");
-    is_int(runtime_drain(guest.runtime, 5000, NULL), 0, "... and then all of it is there");
+    is_int(runtime_drain(guest.runtime, &WAIT(5000), NULL), 0, "... and then all of it is there");
     mem3.down = true;
     is_int(guest_write(&guest, bytes, 0, 4096), 0, "one more while it is away again");
-    is_int(runtime_drain(guest.runtime, 300, NULL), -1, "what is not there in time is said");
+    is_int(runtime_drain(guest.runtime, &WAIT(300), NULL), -1, "what is not there in time is said");
     ask(&flush, &guest, VOLUME_FLUSH, 0, 0);
     see(&guest);
     guest.runtime = runtime_close(guest.runtime);
@@ -254,14 +254,18 @@ static void test_hand_back(void) {
     is_int(guest_write(&one, bytes, 0, MIB(1)), 0, "it writes");
     mem3.down = true;
     is_int(guest_write(&one, bytes, 0, 8192), 0, "... once more while the store is away");
-    is_int(runtime_hand_back(one.runtime, 200, &err), -1, "without a store it cannot give it back");
+    is_int(
+        runtime_hand_back(one.runtime, &WAIT(200), &err),
+        -1,
+        "without a store it cannot give it back"
+    );
     is_int(err.code, S3PVE_E_TIMEOUT, "... %s", err.message);
     runtime_stats(one.runtime, &stats);
     ok(stats.waiting.code, "... which has its reason: %s", stats.waiting.message);
     is_int(guest_write(&one, bytes, 0, 4096), 0, "... and has it still");
     mem3.down = false;
-    is_int(runtime_hand_back(one.runtime, 5000, &err), 0, "with one it can %s", err.message);
-    one.runtime = NULL;
+    is_int(runtime_hand_back(one.runtime, &WAIT(5000), &err), 0, "with one it can %s", err.message);
+    one.runtime = runtime_close(one.runtime);
     began_ms = clock_monotonic_ms();
     ok(begin(&two, "n2", true), "another node opens it");
     ok(clock_monotonic_ms() - began_ms < 400, "... at once");
@@ -283,8 +287,10 @@ static void test_grow(void) {
     mem3_sleep(400, NULL);
     ok(mem3_n_requests() - n <= 4, "that nobody uses it costs no request but the lease's");
     is_int(guest_write(&guest, bytes, SIZE, 4096), EINVAL, "nothing can be written behind its end");
-    is_int(runtime_grow(guest.runtime, SIZE - 512, &err), -1, "it does not shrink");
-    is_int(runtime_grow(guest.runtime, SIZE + 1536, &err), 0, "it grows %s", err.message);
+    is_int(runtime_grow(guest.runtime, SIZE - 512, &WAIT(5000), &err), -1, "it does not shrink");
+    is_int(
+        runtime_grow(guest.runtime, SIZE + 1536, &WAIT(5000), &err), 0, "it grows %s", err.message
+    );
     is_int((long long)runtime_size(guest.runtime), SIZE + 1536, "... to the byte");
     is_int(guest_write(&guest, bytes, SIZE, 1536), 0, "... and can be written there");
     is_int(guest_write(&guest, bytes, SIZE, 2048), EINVAL, "... and not beyond");

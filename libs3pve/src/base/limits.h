@@ -201,6 +201,15 @@
                                    */
 #define VOLUME_GRACE_MS 600000    /* before what a checkpoint does not need is deleted */
 #define ROOT_OBJECT_MAX MIB(256)  /* of a checkpoint's root page: 100 MiB with 64 TiB */
+#define SEGMENT_BLOCKS 2048u      /* of a new volume's segments: 8 MiB in one PUT */
+#define FILE_ROOM MIB(256)        /* of a new file, before it first has to grow */
+#define LIST_ROOTS 16             /* read at once */
+#define VOLUME_LINGER_MS 10000    /* open, and nobody uses it: a tool may come back */
+#define LOOK_AGAIN_MS 5000        /* at the root of what could not be opened */
+#define RECOVER_THREADS 8         /* that open volumes again after a start */
+#define BACKGROUND_THREADS 4      /* that hand back what nobody uses */
+#define BACKGROUND_MS 60000       /* for one of these ... */
+#define BACKGROUND_AGAIN_MS 10000 /* ... and before it is tried again */
 #define UPLOAD_THREADS 8          /* for all volumes; each holds a segment */
 #define REMOTE_THREADS 16         /* that wait for the bucket; each holds a READ_RUN */
 #define LOCAL_THREADS 8           /* that wait for the node's disk */
@@ -209,6 +218,7 @@
 #define VOLUME_AHEAD_MIN KIB(256) /* asked for ahead of one, at first ... */
 #define VOLUME_AHEAD_MAX MIB(8)   /* ... and in the end */
 #define VOLUME_AHEAD_REQUESTS 8   /* READ_RUNs of that at once, of a volume */
+#define CANCEL_LOOK_MS 50         /* between two looks at whether a call is to end */
 #define WAKE_MIN_MS 100           /* between two looks at whether it is time */
 #define LEASE_LOOK_MS 500         /* and at the lease, while a flush waits */
 #define VOLUME_CALL_MS 30000      /* one request for a volume, tried as often as that allows */

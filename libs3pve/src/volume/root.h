@@ -13,6 +13,7 @@
 
 #define ROOT_NODE 64        /* room for a node's name */
 #define ROOT_INCARNATION 40 /* and for a boot id */
+#define ROOT_FOLDER 256     /* and for a volume's folder: its name has up to 199 characters */
 #define ROOT_OBJECT 64      /* and for an object's name below the data directory */
 
 enum root_state { ROOT_CLOSED, ROOT_CLAIMING, ROOT_OPEN };
@@ -42,7 +43,7 @@ struct root {
     char head_checkpoint[ROOT_OBJECT]; /* its last object; "" the empty map */
     bool read_only;                    /* ro_compat names something that we do not know */
     bool deleting;
-    char moving_to[ROOT_OBJECT]; /* "" it is not */
+    char moving_to[ROOT_FOLDER]; /* "" it is not; else the folder of its new name */
 };
 
 void root_clear(struct root *root);

@@ -100,20 +100,38 @@ uint64_t runtime_size(struct runtime *runtime); /* bytes */
 /* Any thread.  Who submits bounds how much is under way. */
 void runtime_submit(struct runtime *runtime, struct runtime_request *request);
 
+/* How long to wait, and where somebody writes, atomically, that it should end; or NULL. */
+struct runtime_wait {
+    unsigned timeout_ms;
+    const int *cancel;
+};
+
 /* Wait until the bucket has all that was written, and a checkpoint.  Return: 0, or -1 (TIMEOUT,
- * with how much is missing; or what the volume failed with). */
-int runtime_drain(struct runtime *runtime, unsigned timeout_ms, struct s3pve_error *err);
+ * with how much is missing; CANCELLED; or what the volume failed with). */
+int runtime_drain(
+    struct runtime *runtime, const struct runtime_wait *wait, struct s3pve_error *err
+);
 
 /* Its root says @size, and requests up to there are taken.  Return: 0, or -1 (INVALID: it would be
- * smaller; CONFLICT: it is another node's; IO). */
-int runtime_grow(struct runtime *runtime, uint64_t size, struct s3pve_error *err);
+ * smaller; CONFLICT: it is another node's; TIMEOUT, CANCELLED, IO). */
+int runtime_grow(
+    struct runtime *runtime, uint64_t size, const struct runtime_wait *wait, struct s3pve_error *err
+);
 
 /*
  * Drain it, and let anybody have it; this node keeps nothing of it.  Requests are refused
- * meanwhile. Return: 0, and it is gone; or -1 as runtime_drain(), or with what became of its root.
- * Then it may be tried again, or closed, and the volume stays this node's.
+ * meanwhile. Return: 0, and it is to be closed; or -1 as runtime_drain(), or with what became of
+ * its root. Then it may be tried again, or closed, and the volume stays this node's;
+ * runtime_is_over() says whether it takes requests as before.
  */
-int runtime_hand_back(struct runtime *runtime, unsigned timeout_ms, struct s3pve_error *err);
+int runtime_hand_back(
+    struct runtime *runtime, const struct runtime_wait *wait, struct s3pve_error *err
+);
+bool runtime_is_over(struct runtime *runtime);
+
+/* What is under way and all that comes fails with CANCELLED; only close() may follow.  Waits for
+ * nothing. */
+void runtime_cancel(struct runtime *runtime);
 
 /* The end: what is under way fails with CANCELLED.  What the bucket does not have is in the
  * journal, and the volume stays this node's.  NULL is fine; returns it. */

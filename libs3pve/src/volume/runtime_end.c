@@ -11,6 +11,10 @@ struct timespec runtime_time(int64_t at_ms) {
     return (struct timespec){.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000};
 }
 
+static bool is_set(const int *cancel) {
+    return cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED);
+}
+
 /* ------------------------------------------------- a word with the volume's thread */
 
 struct word {
@@ -68,33 +72,42 @@ static int tell_dirty(const struct runtime *rt, struct s3pve_error *err) {
 }
 
 /* With the lock held.  After success it goes on draining. */
-static int wait_drained(struct runtime *rt, unsigned timeout_ms, struct s3pve_error *err) {
-    struct timespec until = runtime_time(clock_monotonic_ms() + timeout_ms);
+static int wait_drained(
+    struct runtime *rt, const struct runtime_wait *wait, struct s3pve_error *err
+) {
+    int64_t until_ms = clock_monotonic_ms() + wait->timeout_ms;
     struct word begin = {.drain = true}, stop = {.drain = false};
-    int timed_out = 0;
 
     rt->n_watching++;
     say(rt, &begin, hear_drain);
-    while (!rt->is_drained && !rt->stats.failure.code && !timed_out)
-        timed_out = pthread_cond_timedwait(&rt->changed, &rt->lock, &until);
+    while (!rt->is_drained && !rt->stats.failure.code && clock_monotonic_ms() < until_ms &&
+           !is_set(wait->cancel)) {
+        int64_t look_ms = clock_monotonic_ms() + CANCEL_LOOK_MS;
+        struct timespec look = runtime_time(look_ms < until_ms ? look_ms : until_ms);
+
+        pthread_cond_timedwait(&rt->changed, &rt->lock, &look);
+    }
     rt->n_watching--;
     if (rt->is_drained && !rt->stats.failure.code)
         return 0;
     say(rt, &stop, hear_drain);
-    if (!rt->stats.failure.code)
-        return tell_dirty(rt, err);
-    if (err)
-        *err = rt->stats.failure;
-    return -1;
+    if (rt->stats.failure.code) {
+        if (err)
+            *err = rt->stats.failure;
+        return -1;
+    }
+    if (is_set(wait->cancel))
+        return error_set(err, S3PVE_E_CANCELLED, "cancelled");
+    return tell_dirty(rt, err);
 }
 
-int runtime_drain(struct runtime *rt, unsigned timeout_ms, struct s3pve_error *err) {
+int runtime_drain(struct runtime *rt, const struct runtime_wait *wait, struct s3pve_error *err) {
     struct word stop = {.drain = false};
 
     LOCK_SCOPE(&rt->lock);
     if (rt->closing || rt->refusing)
         return error_set(err, S3PVE_E_CANCELLED, "the volume is being closed");
-    if (wait_drained(rt, timeout_ms, err) < 0)
+    if (wait_drained(rt, wait, err) < 0)
         return -1;
     say(rt, &stop, hear_drain);
     return 0;
@@ -102,12 +115,24 @@ int runtime_drain(struct runtime *rt, unsigned timeout_ms, struct s3pve_error *e
 
 /* --------------------------------------------------------------------- grow */
 
-int runtime_grow(struct runtime *rt, uint64_t size, struct s3pve_error *err) {
+static struct store store_for(const struct runtime *rt, const struct runtime_wait *wait) {
+    struct store store = rt->store;
+
+    store.until_ms = clock_monotonic_ms() + wait->timeout_ms;
+    if (wait->cancel)
+        store.cancel = wait->cancel;
+    return store;
+}
+
+int runtime_grow(
+    struct runtime *rt, uint64_t size, const struct runtime_wait *wait, struct s3pve_error *err
+) {
+    struct store store = store_for(rt, wait);
     struct word word = {.size = size};
     int rc;
 
     pthread_mutex_lock(&rt->root_lock);
-    rc = volume_grow(rt->volume, &store_ops, &rt->store, size, err);
+    rc = volume_grow(rt->volume, &store_ops, &store, size, err);
     pthread_mutex_unlock(&rt->root_lock);
     if (rc < 0)
         return -1;
@@ -144,6 +169,7 @@ static void join(struct runtime *rt, struct event *event) {
     runtime_post_locked(rt, event);
     pthread_mutex_unlock(&rt->lock);
     pthread_join(rt->thread, NULL);
+    LOCK_SCOPE(&rt->lock);
     rt->has_thread = false;
 }
 
@@ -161,7 +187,9 @@ static void do_nothing(struct runtime *rt, void *arg) {
 }
 
 /* Nothing but the root is left to be done. */
-static int stop_drained(struct runtime *rt, unsigned timeout_ms, struct s3pve_error *err) {
+static int stop_drained(
+    struct runtime *rt, const struct runtime_wait *wait, struct s3pve_error *err
+) {
     struct event event = {.fn = do_nothing};
     int rc;
 
@@ -169,7 +197,7 @@ static int stop_drained(struct runtime *rt, unsigned timeout_ms, struct s3pve_er
         return 0;
     pthread_mutex_lock(&rt->lock);
     rt->refusing = true;
-    rc = wait_drained(rt, timeout_ms, err);
+    rc = wait_drained(rt, wait, err);
     rt->refusing = rc == 0;
     pthread_mutex_unlock(&rt->lock);
     if (rc == 0)
@@ -177,26 +205,44 @@ static int stop_drained(struct runtime *rt, unsigned timeout_ms, struct s3pve_er
     return rc;
 }
 
-int runtime_hand_back(struct runtime *rt, unsigned timeout_ms, struct s3pve_error *err) {
-    int64_t until_ms = clock_monotonic_ms() + timeout_ms;
+int runtime_hand_back(
+    struct runtime *rt, const struct runtime_wait *wait, struct s3pve_error *err
+) {
+    struct store store = store_for(rt, wait);
 
-    if (stop_drained(rt, timeout_ms, err) < 0)
+    if (stop_drained(rt, wait, err) < 0)
         return -1;
     for (unsigned n = 0;; n++) {
         struct s3pve_error cause = S3PVE_ERROR_INIT;
 
-        if (volume_close(rt->volume, &store_ops, &rt->store, &cause) == 0)
+        if (volume_close(rt->volume, &store_ops, &store, &cause) == 0)
             break;
-        if (cause.code != S3PVE_E_CONFLICT && clock_monotonic_ms() < until_ms &&
-            store_again(&rt->store, n))
+        if (cause.code != S3PVE_E_CONFLICT && clock_monotonic_ms() < store.until_ms &&
+            store_again(&store, n))
             continue;
         if (err)
             *err = cause;
         return -1;
     }
     journal_file_remove(rt->journal);
-    runtime_close(rt);
     return 0;
+}
+
+bool runtime_is_over(struct runtime *rt) {
+    LOCK_SCOPE(&rt->lock);
+
+    return rt->closing || rt->refusing || rt->stats.failure.code;
+}
+
+void runtime_cancel(struct runtime *rt) {
+    LOCK_SCOPE(&rt->lock);
+
+    __atomic_store_n(&rt->cancel, 1, __ATOMIC_RELAXED);
+    rt->refusing = true;
+    if (rt->cancelling.fn || !rt->has_thread)
+        return;
+    rt->cancelling.fn = end;
+    runtime_post_locked(rt, &rt->cancelling);
 }
 
 struct runtime *runtime_close(struct runtime *rt) {

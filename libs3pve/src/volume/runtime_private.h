@@ -92,6 +92,7 @@ struct runtime {
     struct event *first, **last; /* what has happened */
     unsigned n_requests, n_jobs;
     bool refusing, closing; /* requests; and the thread ends, too */
+    struct event cancelling;
     bool is_drained;
     unsigned n_watching; /* who wants to hear of each turn */
     struct runtime_stats stats;

@@ -10,7 +10,11 @@
 #include "volume/store_private.h"
 
 struct s3pve_call store_call(const struct store *store) {
-    return (struct s3pve_call){.timeout_ms = VOLUME_CALL_MS, .cancel = store->cancel};
+    int64_t left_ms = store->until_ms ? store->until_ms - clock_monotonic_ms() : VOLUME_CALL_MS;
+    unsigned timeout_ms =
+        left_ms < VOLUME_CALL_MS ? (unsigned)(left_ms > 1 ? left_ms : 1) : VOLUME_CALL_MS;
+
+    return (struct s3pve_call){.timeout_ms = timeout_ms, .cancel = store->cancel};
 }
 
 static bool is_cancelled(const struct store *store) {

@@ -20,6 +20,7 @@ struct store {
     struct journal_file *journal; /* for opening, as these */
     struct headers *headers;
     const int *cancel;      /* atomic */
+    int64_t until_ms;       /* clock_monotonic_ms() of the end of all calls; 0: each has its time */
     char folder[LIMIT_KEY]; /* "images/100/vm-100-disk-0" */
     char data[LIMIT_KEY];   /* the data directory, once the root is known */
 };

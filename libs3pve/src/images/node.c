@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* node.c - what is asked of a node's volumes, by name */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "core/error.h"
+#include "images/table.h"
+
+_public_ int s3pve_volumes_activate(
+    struct s3pve_volumes *all,
+    const char *name,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct s3pve_volume *volume;
+    struct limit limit;
+    int rc = -1;
+
+    limit_begin(&limit, all, call);
+    volume = table_take(&limit, name, false, err);
+    if (volume) {
+        rc = open_volume(volume, &limit, err);
+        if (rc == 0)
+            rc = open_set_active(volume, true, err);
+        table_give(volume);
+    }
+    limit_end(&limit);
+    return rc;
+}
+
+_public_ int s3pve_volumes_deactivate(
+    struct s3pve_volumes *all,
+    const char *name,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct s3pve_volume *volume;
+    struct limit limit;
+    int rc = -1;
+
+    limit_begin(&limit, all, call);
+    volume = table_take(&limit, name, true, err);
+    if (volume) {
+        rc = open_hand_back(volume, &limit, err);
+        table_give(volume);
+    }
+    limit_end(&limit);
+    return rc;
+}
+
+_public_ int s3pve_volumes_resize(
+    struct s3pve_volumes *all,
+    const char *name,
+    uint64_t size,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct s3pve_volume *volume;
+    struct runtime_wait wait;
+    struct limit limit;
+    int rc = -1;
+
+    limit_begin(&limit, all, call);
+    volume = table_take(&limit, name, false, err);
+    if (volume) {
+        rc = open_volume(volume, &limit, err);
+        wait = limit_wait(&limit);
+        if (rc == 0 && runtime_grow(volume->runtime, size, &wait, err) < 0) {
+            limit_why(&limit, err);
+            rc = error_wrap(err, "%s", name);
+        }
+        table_give(volume);
+    }
+    limit_end(&limit);
+    return rc;
+}
+
+/* ----------------------------------------------------------------- deletion */
+
+_public_ int s3pve_volumes_delete(
+    struct s3pve_volumes *all,
+    const char *name,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct s3pve_volume *volume;
+    struct limit limit;
+    int rc = -1;
+
+    limit_begin(&limit, all, call);
+    volume = table_take(&limit, name, true, err);
+    if (volume) {
+        rc = open_delete(volume, &limit, err);
+        table_give(volume);
+    }
+    limit_end(&limit);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ holding */
+
+_public_ int s3pve_volume_hold(
+    struct s3pve_volumes *all,
+    const char *name,
+    const struct s3pve_call *call,
+    struct s3pve_volume **ret_volume,
+    struct s3pve_error *err
+) {
+    struct s3pve_volume *volume;
+    struct limit limit;
+    int rc = -1;
+
+    limit_begin(&limit, all, call);
+    volume = table_take(&limit, name, false, err);
+    if (volume) {
+        rc = open_volume(volume, &limit, err);
+        pthread_mutex_lock(&all->lock);
+        volume->n_held += rc == 0;
+        pthread_mutex_unlock(&all->lock);
+        if (rc == 0)
+            *ret_volume = volume;
+        table_give(volume);
+    }
+    limit_end(&limit);
+    return rc;
+}
+
+_public_ struct s3pve_volume *s3pve_volume_release(struct s3pve_volume *volume) {
+    if (!volume)
+        return NULL;
+    LOCK_SCOPE(&volume->all->lock);
+    volume->n_held--;
+    volume->idle_ms = clock_monotonic_ms();
+    pthread_cond_broadcast(&volume->all->changed);
+    return NULL;
+}
+
+/* -------------------------------------------------------------------- stats */
+
+static void add_stats(const struct runtime_stats *from, struct s3pve_volume_stats *stats) {
+    stats->info.size = from->size;
+    stats->epoch = from->epoch;
+    stats->journal_size = from->journal_size;
+    stats->dirty = from->dirty;
+    stats->dirty_ms = from->dirty_since_ms ? clock_monotonic_ms() - from->dirty_since_ms : 0;
+    stats->n_reads = from->n_reads;
+    stats->n_writes = from->n_writes;
+    stats->n_flushes = from->n_flushes;
+    stats->n_segments = from->n_stored;
+    stats->n_uploads = from->n_uploads;
+    stats->waiting = from->waiting;
+    stats->failure = from->failure;
+}
+
+_public_ int s3pve_volumes_next(
+    struct s3pve_volumes *all, size_t index, struct s3pve_volume_stats *ret_stats
+) {
+    struct s3pve_volume *volume;
+    struct runtime_stats now;
+
+    LOCK_SCOPE(&all->lock);
+    for (volume = all->first; volume; volume = volume->next)
+        if ((volume->runtime || volume->active || volume->left) && index-- == 0)
+            break;
+    if (!volume)
+        return -1;
+    *ret_stats = (struct s3pve_volume_stats
+    ){.info = volume->info, .active = volume->active, .n_held = volume->n_held};
+    strcpy(ret_stats->info.name, volume->name);
+    if (!volume->runtime) {
+        ret_stats->failure = volume->failed;
+        return 0;
+    }
+    runtime_stats(volume->runtime, &now);
+    add_stats(&now, ret_stats);
+    return 0;
+}
+
+_public_ void s3pve_volumes_cache(
+    struct s3pve_volumes *all, struct s3pve_volumes_cache *ret_cache
+) {
+    struct readcache_stats stats;
+
+    volumes_cache_stats(all->shared, &stats);
+    *ret_cache = (struct s3pve_volumes_cache
+    ){.size = stats.size, .used = stats.bytes, .hits = stats.hits, .misses = stats.misses};
+}
+
+_public_ void s3pve_volumes_set_bucket(struct s3pve_volumes *all, bool bucket) {
+    LOCK_SCOPE(&all->lock);
+
+    all->bucket = bucket;
+}

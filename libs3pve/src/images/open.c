@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* open.c - a volume becomes this node's, and anybody's again; see DESIGN-disks.md 11 */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "images/table.h"
+
+static void set_runtime(struct s3pve_volume *volume, struct runtime *runtime) {
+    LOCK_SCOPE(&volume->all->lock);
+
+    volume->runtime = runtime;
+    volume->n_opened++;
+    if (runtime && volume->all->stopping)
+        runtime_cancel(runtime);
+}
+
+static void drop(struct s3pve_volume *volume) {
+    struct runtime *runtime = volume->runtime;
+
+    set_runtime(volume, NULL);
+    runtime_close(runtime);
+}
+
+static void set_failed(struct s3pve_volume *volume, const struct s3pve_error *err) {
+    LOCK_SCOPE(&volume->all->lock);
+
+    volume->failed = err ? *err : S3PVE_ERROR_INIT;
+}
+
+/* ------------------------------------------------------------- what it leaves */
+
+static int remember(struct s3pve_volume *volume, bool active, struct s3pve_error *err) {
+    struct state state = {.active = active};
+
+    strcpy(state.name, volume->name);
+    strcpy(state.incarnation, volume->all->me.incarnation);
+    return state_write(volume->all->state_dir, volume->uuid, &state, err);
+}
+
+int open_set_active(struct s3pve_volume *volume, bool active, struct s3pve_error *err) {
+    if (volume->active == active)
+        return 0;
+    if (remember(volume, active, err) < 0)
+        return -1;
+    LOCK_SCOPE(&volume->all->lock);
+    volume->active = active;
+    return 0;
+}
+
+void open_forget(struct s3pve_volume *volume) {
+    if (volume->runtime)
+        drop(volume);
+    if (volume->uuid[0])
+        state_remove(volume->all->state_dir, volume->uuid);
+    LOCK_SCOPE(&volume->all->lock);
+    volume->active = volume->left = false;
+    volume->uuid[0] = '\0';
+}
+
+/* -------------------------------------------------------------------- opening */
+
+static int begin(
+    struct s3pve_volume *volume, struct limit *limit, struct idle *idle, struct s3pve_error *err
+) {
+    if (idle_begin(idle, volume->all->client, volume->name, NULL, err) < 0)
+        return -1;
+    idle->store.cancel = &limit->cancel;
+    idle->store.until_ms = limit->until_ms;
+    return 0;
+}
+
+static int look(
+    struct s3pve_volume *volume, struct limit *limit, struct idle *idle, struct s3pve_error *err
+) {
+    if (begin(volume, limit, idle, err) < 0 || idle_read(idle, err) < 0)
+        return -1;
+    if (idle->root.deleting)
+        return error_set(err, S3PVE_E_NOT_FOUND, "the volume is being deleted");
+    return 0;
+}
+
+static bool is_mine(const struct s3pve_volume *volume, const struct root *root) {
+    return root->owner.state != ROOT_CLOSED && strcmp(root->owner.node, volume->all->me.name) == 0;
+}
+
+/*
+ * It was not opened.  Unless the bucket says that it is not this node's, it may be, or become:
+ * then it is to be handed back.
+ */
+static void look_what_is_left(struct s3pve_volume *volume, bool had_journal) {
+    _cleanup_(idle_end) struct idle idle = {0};
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct limit limit;
+    bool mine;
+
+    limit_begin(&limit, volume->all, &(struct s3pve_call){.timeout_ms = LOOK_AGAIN_MS});
+    mine = look(volume, &limit, &idle, &err) < 0 ? err.code != S3PVE_E_NOT_FOUND
+                                                 : is_mine(volume, &idle.root);
+    limit_end(&limit);
+    if (!mine && !had_journal)
+        state_remove(volume->all->state_dir, volume->uuid);
+    LOCK_SCOPE(&volume->all->lock);
+    volume->left = mine;
+}
+
+static void opened(struct s3pve_volume *volume, const struct root *root, struct runtime *runtime) {
+    struct s3pve_volume_info info;
+
+    idle_info(volume->name, root, &info);
+    info.state = S3PVE_VOLUME_OPEN;
+    strcpy(info.node, volume->all->me.name);
+    pthread_mutex_lock(&volume->all->lock);
+    volume->info = info;
+    volume->left = true;
+    pthread_mutex_unlock(&volume->all->lock);
+    set_runtime(volume, runtime);
+}
+
+static int open_it(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
+    _cleanup_(idle_end) struct idle idle = {0};
+    struct s3pve_volumes *all = volume->all;
+    struct runtime_options options = {0};
+    struct runtime *runtime = NULL;
+    bool had_journal;
+
+    pthread_mutex_lock(&all->lock);
+    options.bucket = all->bucket;
+    pthread_mutex_unlock(&all->lock);
+    if (look(volume, limit, &idle, err) < 0)
+        return -1;
+    state_uuid(idle.root.uuid, volume->uuid);
+    had_journal = state_has_journal(all->state_dir, volume->uuid);
+    if (remember(volume, volume->active, err) < 0)
+        return -1;
+    if (runtime_open(all->shared, idle.store.folder, &options, &limit->cancel, &runtime, err) < 0) {
+        look_what_is_left(volume, had_journal);
+        return -1;
+    }
+    opened(volume, &idle.root, runtime);
+    return 0;
+}
+
+/* Somebody else just tried, while we waited for him. */
+static bool was_tried(const struct s3pve_volume *volume, const struct limit *limit) {
+    const struct s3pve_error *failed = &volume->failed;
+
+    return limit->waited && volume->n_opened != limit->n_opened && failed->code &&
+           failed->code != S3PVE_E_CANCELLED && failed->code != S3PVE_E_TIMEOUT;
+}
+
+static int has_failed(struct s3pve_volume *volume, struct s3pve_error *err) {
+    struct runtime_stats stats;
+
+    runtime_stats(volume->runtime, &stats);
+    if (!stats.failure.code)
+        return 0;
+    if (err)
+        *err = stats.failure;
+    return error_wrap(err, "%s", volume->name);
+}
+
+int open_volume(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
+    struct s3pve_error cause = S3PVE_ERROR_INIT;
+
+    if (volume->runtime && has_failed(volume, err) == 0)
+        return 0;
+    if (volume->runtime && volume->n_held)
+        return -1;
+    if (volume->runtime)
+        drop(volume);
+    if (was_tried(volume, limit)) {
+        cause = volume->failed;
+    } else if (open_it(volume, limit, &cause) == 0) {
+        set_failed(volume, NULL);
+        return 0;
+    } else {
+        limit_why(limit, &cause);
+        error_wrap(&cause, "%s", volume->name);
+        set_failed(volume, &cause);
+        set_runtime(volume, NULL); /* one more try */
+    }
+    if (err)
+        *err = cause;
+    return -1;
+}
+
+/* -------------------------------------------------------------------- deletion */
+
+int open_delete(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
+    _cleanup_(idle_end) struct idle idle = {0};
+    struct s3pve_error cause = S3PVE_ERROR_INIT;
+
+    if (begin(volume, limit, &idle, err) < 0)
+        return -1;
+    if (volume->runtime)
+        drop(volume);
+    if (idle_delete(&idle, &volume->all->me, &volume->all->times, &cause) == 0) {
+        open_forget(volume);
+        return 0;
+    }
+    limit_why(limit, &cause);
+    if (err)
+        *err = cause;
+    return -1;
+}
+
+/* --------------------------------------------------------------- handing back */
+
+/* What this node once had may be another's by now, or nobody's: nothing to do. */
+static int open_what_is_left(
+    struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err
+) {
+    _cleanup_(idle_end) struct idle idle = {0};
+    struct s3pve_error cause = S3PVE_ERROR_INIT;
+
+    if (look(volume, limit, &idle, &cause) == 0) {
+        if (!is_mine(volume, &idle.root))
+            return 1;
+        return open_volume(volume, limit, err);
+    }
+    if (cause.code == S3PVE_E_NOT_FOUND)
+        return 1;
+    if (err)
+        *err = cause;
+    return -1;
+}
+
+static int hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
+    struct runtime_wait wait = limit_wait(limit);
+
+    if (runtime_hand_back(volume->runtime, &wait, err) == 0) {
+        open_forget(volume);
+        return 0;
+    }
+    limit_why(limit, err);
+    if (runtime_is_over(volume->runtime))
+        drop(volume); /* whoever wants it next opens it anew */
+    return error_wrap(err, "%s", volume->name);
+}
+
+int open_hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
+    struct s3pve_error cause = S3PVE_ERROR_INIT;
+    int rc;
+
+    if (!volume->runtime && !volume->left && !volume->active)
+        return 0;
+    if (volume->runtime && has_failed(volume, &cause) < 0) {
+        client_log(
+            volume->all->client, S3PVE_LOG_WARNING, "volume", volume->name, "%s", cause.message
+        );
+        drop(volume);
+    }
+    rc = volume->runtime ? 0 : open_what_is_left(volume, limit, &cause);
+    if (rc > 0) {
+        open_forget(volume);
+        return 0;
+    }
+    if (rc == 0)
+        rc = hand_back(volume, limit, &cause);
+    set_failed(volume, rc < 0 ? &cause : NULL);
+    if (rc < 0 && err)
+        *err = cause;
+    return rc;
+}

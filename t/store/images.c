@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* Volumes by name on a real server: made, listed, opened, handed from node to node, deleted. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "images.h"
+#include "live.h"
+#include "tap.h"
+
+#define SIZE MIB(16)
+#define DISK "100/vm-100-disk-0.raw"
+
+static char dir[128];
+static struct s3pve_client *client;
+static struct s3pve_error err;
+
+/* ------------------------------------------------------------------ in the bucket */
+
+struct seen {
+    char names[400];
+    unsigned n, stop_at;
+};
+
+static int see(void *ctx, const struct s3pve_volume_info *info) {
+    struct seen *seen = ctx;
+
+    snprintf(
+        seen->names + strlen(seen->names),
+        sizeof(seen->names) - strlen(seen->names),
+        "%s ",
+        info->name
+    );
+    return ++seen->n == seen->stop_at ? 7 : 0;
+}
+
+static const char *list(uint64_t vmid) {
+    static struct seen seen;
+
+    seen = (struct seen){0};
+    if (s3pve_volume_list(client, vmid, see, &seen, NULL, &err) < 0)
+        return err.message;
+    return seen.names;
+}
+
+static void test_idle(void) {
+    struct s3pve_volume_info info;
+    struct seen seen = {.stop_at = 2};
+
+    is_str(list(0), "", "an empty bucket has no volumes");
+    is_int(s3pve_volume_create(client, DISK, SIZE, NULL, &err), 0, "one is made %s", err.message);
+    is_int(s3pve_volume_create(client, DISK, SIZE, NULL, &err), -1, "a second time it is not");
+    is_int(err.code, S3PVE_E_CONFLICT, "... but a conflict: %s", err.message);
+    is_int(s3pve_volume_create(client, "100/vm-100-disk-1.raw", 100, NULL, &err), -1, "no sector");
+    is_int(s3pve_volume_create(client, "100/../x.raw", 512, NULL, &err), -1, "nor a bad name");
+    is_int(err.code, S3PVE_E_INVALID, "... %s", err.message);
+    is_int(s3pve_volume_stat(client, DISK, &info, NULL, &err), 0, "it is found %s", err.message);
+    is_str(info.name, DISK, "... by its name");
+    is_int((long long)info.size, SIZE, "... with its size");
+    ok(info.created > 1600000000, "... its age");
+    is_int(info.state, S3PVE_VOLUME_CLOSED, "... and is nobody's");
+    ok(!info.node[0] && !info.is_file, "... and no file");
+    s3pve_volume_create(client, "100/vm-100-disk-1.qcow2", S3PVE_VOLUME_FILE, NULL, &err);
+    is_int(s3pve_volume_stat(client, "100/vm-100-disk-1.qcow2", &info, NULL, &err), 0, "a file");
+    ok(info.is_file && info.size == 0, "... is one, and empty");
+    s3pve_volume_create(client, "9/base-9-disk-0.raw", SIZE, NULL, &err);
+    is_str(
+        list(0),
+        "100/vm-100-disk-0.raw 100/vm-100-disk-1.qcow2 9/base-9-disk-0.raw ",
+        "all are listed"
+    );
+    is_str(list(9), "9/base-9-disk-0.raw ", "... or one guest's");
+    is_str(list(10), "", "... or none");
+    is_int(s3pve_volume_list(client, 0, see, &seen, NULL, &err), 7, "a list can be ended");
+    is_int(seen.n, 2, "... at once");
+    is_int(s3pve_volume_delete(client, "9/base-9-disk-0.raw", NULL, &err), 0, "one is deleted");
+    is_int(s3pve_volume_delete(client, "9/base-9-disk-0.raw", NULL, &err), -1, "... not twice");
+    is_int(err.code, S3PVE_E_NOT_FOUND, "... %s", err.message);
+    is_str(list(9), "", "... and is gone");
+}
+
+static void test_many(void) {
+    char name[64], wanted[400] = "";
+
+    for (unsigned i = 10; i < 10 + LIST_ROOTS + 3; i++) {
+        snprintf(name, sizeof(name), "7/vm-7-disk-%u.raw", i);
+        s3pve_volume_create(client, name, SIZE, NULL, &err);
+        strcat(strcat(wanted, name), " ");
+    }
+    is_str(list(7), wanted, "more than are read at once are listed in order");
+}
+
+/* ------------------------------------------------------------------- on nodes */
+
+static void test_life(void) {
+    struct s3pve_volumes *one = node_open(client, &(struct node_options){.dir = dir, .name = "n1"});
+    struct s3pve_volumes *two = node_open(client, &(struct node_options){.dir = dir, .name = "n2"});
+    struct s3pve_call brief = {.timeout_ms = 300};
+    struct s3pve_volume *volume = NULL;
+    struct s3pve_volume_stats stats;
+
+    is_int(s3pve_volumes_activate(one, DISK, NULL, &err), 0, "a node activates it %s", err.message);
+    is_int(s3pve_volumes_activate(one, DISK, NULL, &err), 0, "... and again, which is nothing new");
+    is_int(s3pve_volume_hold(one, DISK, NULL, &volume, &err), 0, "... holds it %s", err.message);
+    is_int((long long)s3pve_volume_size(volume), SIZE, "... knows its size");
+    is_int(put_bytes(volume, 1000, 70000, 1), 0, "... writes");
+    ok(has_bytes(volume, 1000, 70000, 1), "... and reads that");
+    ok(stats_of(one, DISK, &stats) && stats.active && stats.n_held == 1, "... and says so");
+    ok(stats.dirty && stats.n_writes && !stats.failure.code, "... with what is to be stored");
+    is_int(s3pve_volumes_activate(two, DISK, NULL, &err), -1, "another node does not get it");
+    is_int(err.code, S3PVE_E_CONFLICT, "... %s", err.message);
+    ok(strstr(err.message, "'n1'"), "... and is told who has it");
+    is_int(count_files(dir, "n2"), 0, "... and keeps nothing of it");
+    is_int(s3pve_volumes_deactivate(one, DISK, &brief, &err), -1, "it is held, and so stays");
+    is_int(err.code, S3PVE_E_CONFLICT, "... %s", err.message);
+    is_int(s3pve_volumes_resize(one, DISK, SIZE * 2, NULL, &err), 0, "it grows %s", err.message);
+    is_int((long long)s3pve_volume_size(volume), SIZE * 2, "... under who holds it");
+    is_int(put_bytes(volume, SIZE * 2 - 5000, 5000, 2), 0, "... who writes there");
+    is_int(s3pve_volumes_resize(one, DISK, SIZE, NULL, &err), -1, "it does not shrink");
+    is_int(err.code, S3PVE_E_INVALID, "... %s", err.message);
+    volume = s3pve_volume_release(volume);
+    is_int(s3pve_volumes_deactivate(one, DISK, NULL, &err), 0, "it is deactivated %s", err.message);
+    ok(!stats_of(one, DISK, &stats), "... and not open any more");
+    is_int(count_files(dir, "n1"), 0, "... and nothing of it is left on the node");
+    is_int(s3pve_volumes_deactivate(one, DISK, NULL, &err), 0, "... twice is fine");
+    is_int(s3pve_volumes_activate(two, DISK, &brief, &err), 0, "the other has it at once");
+    is_int(s3pve_volume_hold(two, DISK, NULL, &volume, &err), 0, "... holds it");
+    ok(has_bytes(volume, 1000, 70000, 1), "... with what was written");
+    ok(has_bytes(volume, SIZE * 2 - 5000, 5000, 2), "... to its new end");
+    volume = s3pve_volume_release(volume);
+    is_int(
+        s3pve_volume_delete(client, DISK, &(struct s3pve_call){.timeout_ms = 15000}, &err),
+        -1,
+        "who is no node cannot delete what one has"
+    );
+    is_int(s3pve_volumes_delete(two, DISK, NULL, &err), 0, "the node can %s", err.message);
+    is_int(count_files(dir, "n2"), 0, "... and keeps nothing");
+    is_int(s3pve_volume_hold(two, DISK, NULL, &volume, &err), -1, "... it is gone");
+    is_int(err.code, S3PVE_E_NOT_FOUND, "... %s", err.message);
+    s3pve_volumes_close(one);
+    s3pve_volumes_close(two);
+}
+
+static void test_linger(void) {
+    struct node_options options = {.dir = dir, .name = "n1", .linger_ms = 500};
+    struct s3pve_volumes *one = node_open(client, &options);
+    struct s3pve_volume *volume = NULL, *again = NULL;
+    struct s3pve_volume_stats stats;
+    struct s3pve_volume_info info;
+
+    s3pve_volume_create(client, DISK, SIZE, NULL, &err);
+    is_int(s3pve_volume_hold(one, DISK, NULL, &volume, &err), 0, "one is held %s", err.message);
+    is_int(s3pve_volume_hold(one, DISK, NULL, &again, &err), 0, "... twice");
+    ok(again == volume, "... it is the same");
+    is_int(put_bytes(volume, 0, 4096, 3), 0, "... written");
+    s3pve_volume_release(again);
+    usleep(900000);
+    ok(stats_of(one, DISK, &stats), "who holds it is not disturbed");
+    s3pve_volume_release(volume);
+    ok(stats_of(one, DISK, &stats) && !stats.active, "released, it is open for a while");
+    for (unsigned i = 0; i < 100 && stats_of(one, DISK, &stats); i++)
+        usleep(100000);
+    ok(!stats_of(one, DISK, &stats), "... and then not");
+    s3pve_volume_stat(client, DISK, &info, NULL, &err);
+    is_int(info.state, S3PVE_VOLUME_CLOSED, "... but anybody's");
+    is_int(count_files(dir, "n1"), 0, "... and nothing is left");
+    is_int(s3pve_volume_hold(one, DISK, NULL, &volume, &err), 0, "held again %s", err.message);
+    ok(has_bytes(volume, 0, 4096, 3), "... it has what was written");
+    s3pve_volume_release(volume);
+    s3pve_volumes_close(one);
+}
+
+int main(void) {
+    char command[256];
+
+    snprintf(dir, sizeof(dir), "%s/images.XXXXXX", getenv("TMPDIR") ?: "/tmp");
+    if (!mkdtemp(dir))
+        bail_out("%s", dir);
+    client = live_client("pve");
+    if (s3pve_client_start_thread(client, NULL) < 0)
+        bail_out("no thread");
+    test_idle();
+    test_many();
+    test_life();
+    test_linger();
+    s3pve_client_close(client);
+    snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+    ok(system(command) == 0, "cleaned up");
+    return done_testing();
+}
