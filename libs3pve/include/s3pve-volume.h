@@ -273,6 +273,7 @@ struct s3pve_volume_request {
     bool fua;             /* WRITE, ZERO: and as safe as a flush makes it */
     bool unmap;           /* ZERO: need not keep its place */
     uint8_t *data;
+    bool more; /* the same thread submits another one at once: this can wait for it */
 
     /* MAP: the next @len bytes, and whether they are zeroes; several times before done(). */
     void (*stretch)(struct s3pve_volume_request *request, uint64_t len, bool zero);
