@@ -81,6 +81,7 @@ static void submit(void *ctx, struct nbd_request *request) {
     };
     asked->r.data = request->data;
     asked->r.done = done;
+    asked->r.more = request->more;
     if (request->type == NBD_STATUS)
         asked->r.stretch = stretch;
     if (request->type == NBD_CACHE && request->len > CACHE_AHEAD)

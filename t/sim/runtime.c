@@ -20,6 +20,25 @@ void ticket_free(struct ticket *ticket) {
     free(ticket);
 }
 
+static void go_event(void *ctx, void *arg) {
+    struct ticket *ticket = arg;
+
+    if (!ticket_is_heard(ticket, go_event))
+        return;
+    volume_go(ticket->node->volume);
+    ticket_free(ticket);
+}
+
+/* What comes in the next few ms comes together. */
+static void hold_some(struct node *node) {
+    if (!sim_happens(node->sim, 5))
+        return;
+    volume_hold(node->volume);
+    world_in(
+        &node->sim->world, world_chance(&node->sim->world, 4), go_event, NULL, ticket_new(node)
+    );
+}
+
 bool ticket_is_heard(struct ticket *ticket, world_fn again) {
     struct node *node = ticket->node;
 
@@ -32,6 +51,7 @@ bool ticket_is_heard(struct ticket *ticket, world_fn again) {
         return false;
     }
     volume_tick(node->volume, node->sim->world.now_ms);
+    hold_some(node);
     return true;
 }
 

@@ -112,6 +112,25 @@ static void test_write_read(void) {
     leave(&client);
 }
 
+static void test_together(void) {
+    uint8_t bytes[4 * WIRE_REQUEST_LEN];
+    struct client client;
+    enter(&client, false);
+    for (unsigned i = 0; i < 4; i++) /* the third is refused */
+        say_request(bytes + i * WIRE_REQUEST_LEN, CMD_READ, 0, i == 2 ? SIZE : i * 4096, 4096);
+    send_bytes(&client, bytes, sizeof(bytes));
+    is_int(held.n, 3, "what came together is submitted together");
+    ok(held.requests[0]->more && held.requests[1]->more, "... each says that more comes");
+    ok(!held.requests[2]->more, "... but the last");
+    while (held.n)
+        held_done(&held, 0, 0);
+    is_int(receive(&client), 4 * 16 + 3 * 4096, "all are answered");
+    request(&client, CMD_READ, 0, 512);
+    ok(!held.requests[0]->more, "one alone is the last");
+    held_done(&held, 0, 0);
+    leave(&client);
+}
+
 static void test_bytewise(void) {
     struct client client;
     uint8_t bytes[1024];
@@ -455,6 +474,7 @@ int main(void) {
     if (server_init(&server, &options) < 0 || nbd_export_add(&server, &params, &disk) < 0)
         bail_out("no server");
     test_write_read();
+    test_together();
     test_bytewise();
     test_refused();
     test_status();

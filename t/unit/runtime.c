@@ -275,6 +275,44 @@ static void test_hand_back(void) {
     guest_close(&two);
 }
 
+#define MANY 8
+
+struct many {
+    struct runtime_request r; /* first */
+    atomic_bool done;
+};
+
+static void note_done(struct runtime_request *r, const struct s3pve_error *err) {
+    ((struct many *)r)->done = true;
+}
+
+/* One record has one header, of a block. */
+static void test_together(void) {
+    struct many many[MANY];
+    struct runtime_stats stats;
+    struct guest guest;
+
+    new_volume();
+    ok(begin(&guest, "n1", false), "a volume is open");
+    for (unsigned i = 0; i < MANY; i++) {
+        many[i].done = false;
+        many[i].r = (struct runtime_request){
+            .request = {.type = VOLUME_WRITE, .offset = i * 2 * BLOCK, .len = BLOCK},
+            .data = bytes,
+            .done = note_done,
+            .more = i < MANY - 1,
+        };
+        runtime_submit(guest.runtime, &many[i].r);
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        while (!many[i].done)
+            mem3_sleep(1, NULL);
+    mem3_sleep(50, NULL);
+    runtime_stats(guest.runtime, &stats);
+    is_int((long long)stats.dirty, (MANY + 1) * BLOCK, "what comes together is one record");
+    guest_close(&guest);
+}
+
 static void test_grow(void) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct guest guest;
@@ -315,6 +353,7 @@ int main(void) {
     test_disk();
     test_hand_back();
     test_grow();
+    test_together();
     mem3_clear();
     snprintf(command, sizeof(command), "rm -rf '%s'", dir);
     ok(system(command) == 0, "cleaned up");

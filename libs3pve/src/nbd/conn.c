@@ -152,18 +152,27 @@ static void reply(struct flight *request) {
 
 /* --- receiving */
 
-static void submit(struct flight *request) {
-    struct conn *conn = request->conn;
-    conn->n_writes += flight_writes(request);
-    conn->export->submit(conn->export->ctx, &request->nbd);
+/* What came together goes to the export together. */
+static void submit_taken(struct conn *conn) {
+    for (struct flight *request; (request = conn->taken);) {
+        conn->taken = request->next;
+        request->nbd.more = conn->taken != NULL;
+        conn->export->submit(conn->export->ctx, &request->nbd);
+    }
+    conn->taken_last = &conn->taken;
 }
 
 static void start(struct flight *request) {
-    request->conn->in_due_ms = 0;
-    if (request->errnum)
+    struct conn *conn = request->conn;
+    conn->in_due_ms = 0;
+    if (request->errnum) {
         reply(request);
-    else
-        submit(request);
+        return;
+    }
+    conn->n_writes += flight_writes(request);
+    request->next = NULL;
+    *conn->taken_last = request;
+    conn->taken_last = &request->next;
 }
 
 static void consume(struct conn *conn, size_t n) {
@@ -254,6 +263,7 @@ static void serve_input(struct conn *conn) {
         else
             break;
     }
+    submit_taken(conn);
 }
 
 /* One message, its answer, the next.  Each must have been taken before there is another. */
@@ -437,6 +447,7 @@ struct conn *conn_new(struct nbd_server *server, int fd) {
     conn->fd = fd;
     conn->armed = event.events;
     conn->out_last = &conn->out;
+    conn->taken_last = &conn->taken;
     conn->in_due_ms = server->now_ms + NBD_HANDSHAKE_MS;
     conn_push(conn);
     return conn;

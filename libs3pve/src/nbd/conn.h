@@ -36,7 +36,8 @@ struct conn {
     size_t at, n_input;
     struct flight *incoming; /* a WRITE, whose last .missing bytes are to come */
     uint32_t missing;
-    bool blocked; /* for want of memory */
+    bool blocked;                       /* for want of memory */
+    struct flight *taken, **taken_last; /* of the input at hand, not yet with the export */
 
     unsigned n_requests; /* not yet sent, or with the export */
     unsigned n_writes;   /* of them, with the export, that change it */

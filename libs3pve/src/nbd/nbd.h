@@ -55,6 +55,7 @@ struct nbd_request {
      * offset % NBD_BLOCK of a block of memory.  Of its first and last block all is there, and what
      * is around the data may be written, too. */
     uint8_t *data;
+    bool more; /* another one is submitted at once */
     bool hole; /* READ: set instead of filling data when all of it is zeroes */
 
     void *backend; /* of whoever stands behind the export; NULL at first */

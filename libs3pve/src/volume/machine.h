@@ -40,6 +40,7 @@ struct volume {
     struct s3pve_error failure; /* .code S3PVE_OK while all is well; then all there is to answer */
     int64_t now_ms;
     uint32_t epoch, nonce;
+    bool held; /* nothing moves */
 
     /* journal.c */
     struct queue queue;      /* writes that wait for a record, the first maybe in part in one */

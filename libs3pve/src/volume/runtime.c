@@ -14,9 +14,15 @@ static void add(struct event ***last, struct event *event) {
     *last = &event->next;
 }
 
+static void wake_locked(struct runtime *rt) {
+    if (rt->asleep)
+        pthread_cond_broadcast(&rt->changed);
+    rt->asleep = false;
+}
+
 void runtime_post_locked(struct runtime *rt, struct event *event) {
-    pthread_cond_broadcast(&rt->changed);
     add(&rt->last, event);
+    wake_locked(rt);
 }
 
 void runtime_post(struct runtime *rt, struct event *event) {
@@ -64,10 +70,11 @@ static void settle(struct runtime *rt) {
 
     do {
         runtime_tell_written(rt);
-        event = take_soon(rt);
-        if (event)
+        volume_hold(rt->volume);
+        while ((event = take_soon(rt)))
             event->fn(rt, event->arg);
-    } while (event || rt->n_written);
+        volume_go(rt->volume);
+    } while (rt->soon || rt->n_written);
     if (rt->out_of_memory)
         machine_fail_memory(rt->volume);
 }
@@ -83,12 +90,13 @@ static struct event *wait_for_events(struct runtime *rt) {
 
         if (rt->wake_ms && clock_monotonic_ms() >= rt->wake_ms)
             break;
-        if (!rt->wake_ms) {
+        rt->asleep = true;
+        if (rt->wake_ms)
+            pthread_cond_timedwait(&rt->changed, &rt->lock, &until);
+        else
             pthread_cond_wait(&rt->changed, &rt->lock);
-            continue;
-        }
-        pthread_cond_timedwait(&rt->changed, &rt->lock, &until);
     }
+    rt->asleep = false;
     events = rt->first;
     rt->first = NULL;
     rt->last = &rt->first;
@@ -102,6 +110,8 @@ static void publish_stats(struct runtime *rt) {
 
     while (batch && batch->applied)
         batch = batch->next;
+    rt->n_requests -= rt->n_answered;
+    rt->n_answered = 0;
     stats->epoch = volume->epoch;
     stats->size = volume->params.size;
     stats->tip = volume->tip;
@@ -127,12 +137,14 @@ void runtime_turn(struct runtime *rt, struct event *events) {
         rt->wake_ms = 0;
     volume_tick(rt->volume, clock_monotonic_ms());
     settle(rt);
+    volume_hold(rt->volume);
     while (events) {
         struct event *event = events;
 
         events = event->next;
         event->fn(rt, event->arg);
     }
+    volume_go(rt->volume);
     settle(rt);
     runtime_check_lease(rt);
     settle(rt);
@@ -184,13 +196,6 @@ static bool is_within(uint64_t size, const struct volume_request *request) {
            (request->len && request->len <= size && request->offset <= size - request->len);
 }
 
-static void refuse(struct runtime_request *r, enum s3pve_code code, const char *why) {
-    struct s3pve_error err = S3PVE_ERROR_INIT;
-
-    error_set(&err, code, "%s", why);
-    r->done(r, &err);
-}
-
 void runtime_begin(struct runtime *rt, struct runtime_request *r) {
     r->runtime = rt;
     runtime_prepare(r); /* a read needs nothing */
@@ -200,30 +205,41 @@ void runtime_begin(struct runtime *rt, struct runtime_request *r) {
     volume_submit(rt->volume, &r->request);
 }
 
-void runtime_submit(struct runtime *rt, struct runtime_request *r) {
-    bool closing;
+/* Return: whether the volume's thread has it. */
+static bool pass_on(struct runtime *rt, struct runtime_request *r) {
+    LOCK_SCOPE(&rt->lock);
 
+    if (rt->closing || rt->refusing)
+        return false;
+    rt->n_requests++;
+    add(&rt->last, &r->event);
+    return true;
+}
+
+static void try(struct runtime *rt, struct runtime_request *r, struct s3pve_error *err) {
     r->runtime = rt;
-    if (!is_within(runtime_size(rt), &r->request)) {
-        refuse(r, S3PVE_E_INVALID, "beyond the end of the volume");
-        return;
-    }
-    if (runtime_prepare(r) < 0) {
-        refuse(r, S3PVE_E_NOMEM, "no memory for a request");
-        return;
-    }
     r->event = (struct event){.fn = submitted, .arg = r};
-    pthread_mutex_lock(&rt->lock);
-    closing = rt->closing || rt->refusing;
-    if (!closing) {
-        rt->n_requests++;
-        runtime_post_locked(rt, &r->event);
-    }
-    pthread_mutex_unlock(&rt->lock);
-    if (closing) {
+    if (!is_within(runtime_size(rt), &r->request)) {
+        error_set(err, S3PVE_E_INVALID, "beyond the end of the volume");
+    } else if (runtime_prepare(r) < 0) {
+        error_set(err, S3PVE_E_NOMEM, "no memory for a request");
+    } else if (!pass_on(rt, r)) {
         runtime_clear(r);
-        refuse(r, S3PVE_E_CANCELLED, "the volume is being closed");
+        error_set(err, S3PVE_E_CANCELLED, "the volume is being closed");
     }
+}
+
+void runtime_submit(struct runtime *rt, struct runtime_request *r) {
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    bool more = r->more;
+
+    try(rt, r, &err);
+    if (err.code)
+        r->done(r, &err);
+    if (more)
+        return;
+    LOCK_SCOPE(&rt->lock);
+    wake_locked(rt);
 }
 
 uint64_t runtime_size(struct runtime *rt) {

@@ -49,6 +49,7 @@ struct runtime;
 struct runtime_request {
     struct volume_request request; /* type, offset, len, fua, unmap: the caller's; first */
     uint8_t *data;                 /* READ: receives; WRITE: what to write */
+    bool more; /* another one is submitted at once, by the same thread: this can wait for it */
 
     /* READ: say of each stretch of the range how long it is and whether it is zeroes, instead of
      * reading it.  NULL: read. */

@@ -155,8 +155,10 @@ static void stop_without_thread(struct runtime *rt) {
     struct event *events;
 
     pthread_mutex_lock(&rt->lock);
-    while (rt->n_jobs)
+    while (rt->n_jobs) {
+        rt->asleep = true; /* as the thread would be */
         pthread_cond_wait(&rt->changed, &rt->lock);
+    }
     events = rt->first;
     pthread_mutex_unlock(&rt->lock);
     if (events)

@@ -325,9 +325,8 @@ static void answer(void *ctx, struct volume_request *request, const struct s3pve
     struct runtime_request *answered = (struct runtime_request *)request;
 
     runtime_clear(answered);
+    rt->n_answered++;
     answered->done(answered, err);
-    LOCK_SCOPE(&rt->lock);
-    rt->n_requests--;
 }
 
 const struct volume_ops runtime_volume_ops = {

@@ -83,6 +83,7 @@ struct runtime {
     struct stream streams[STREAMS_MAX];
     unsigned n_ahead; /* requests of ours */
     bool out_of_memory;
+    unsigned n_answered;         /* of n_requests, in this turn */
     struct runtime_stats counts; /* of what there was so far */
 
     pthread_mutex_t root_lock; /* for one protocol with the root after the other */
@@ -90,6 +91,7 @@ struct runtime {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t changed;
     struct event *first, **last; /* what has happened */
+    bool asleep;                 /* the thread is, until it does */
     unsigned n_requests, n_jobs;
     bool refusing, closing; /* requests; and the thread ends, too */
     struct event cancelling;

@@ -140,12 +140,23 @@ void machine_move(struct volume *volume) {
     static void (*const parts[])(struct volume *) = {
         apply_move, journal_release, journal_flush, journal_move, seal_move, take_move, sweep_move};
 
+    if (volume->held)
+        return;
     for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]) && !volume->failure.code; i++)
         parts[i](volume);
     if (volume->failure.code)
         return;
     leaves_trim(&volume->leaves, volume->map, volume->params.map_memory);
     wake(volume);
+}
+
+void volume_hold(struct volume *volume) {
+    volume->held = true;
+}
+
+void volume_go(struct volume *volume) {
+    volume->held = false;
+    machine_move(volume);
 }
 
 void volume_submit(struct volume *volume, struct volume_request *request) {

@@ -172,6 +172,11 @@ struct volume *volume_free(struct volume *volume);
 void volume_submit(struct volume *volume, struct volume_request *request);
 void volume_tick(struct volume *volume, int64_t now_ms);
 
+/* Between these two, what comes is only noted; so that writes that come together go into one
+ * record, and nothing is looked at twice. */
+void volume_hold(struct volume *volume);
+void volume_go(struct volume *volume);
+
 void volume_read_done(
     struct volume *volume, struct volume_request *request, const struct s3pve_error *err
 );
