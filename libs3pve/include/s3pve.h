@@ -106,7 +106,7 @@ struct s3pve_config *s3pve_config_free(struct s3pve_config *config); /* wipes th
  * @name:  as in storage.cfg without "s3-": endpoint bucket prefix region provider addressing
  *         access-key secret-key session-token credentials credentials-file fingerprint ca-file
  *         proxy connections part-size upload-limit download-limit storage-class sse sse-kms-key
- *         payload-signing storage timeout; see s3pve(3), "OPTIONS"
+ *         payload-signing storage timeout lock-dir; see s3pve(3), "OPTIONS"
  * @value: text; NULL or "" clears
  *
  * Checks the value on the spot and says what is wrong and what would be right.

@@ -134,7 +134,9 @@ sub daemon_config ($storeid, $scfg) {
         'cache-dir' => defined($cache_dir) ? "$cache_dir/$paths->{name}" : $paths->{cache},
         'cache-size' => int($scfg->{'s3-cache-size'} // CACHE_SIZE),
         options => {
-            client_settings($storeid, $scfg)->%*, 'credentials-file' => secret_file($storeid),
+            client_settings($storeid, $scfg)->%*,
+            'credentials-file' => secret_file($storeid),
+            'lock-dir' => "$ROOT/etc/pve/priv/lock", # for stores that do not keep conditions
         },
     };
     $config->{quota} = int($scfg->{'s3-quota'}) if $scfg->{'s3-quota'};

@@ -90,6 +90,7 @@ is(
     $config->{options}->{'credentials-file'},
     "$root/etc/pve/priv/storage/a.s3", 'and finds the secret itself'
 );
+is($config->{options}->{'lock-dir'}, "$root/etc/pve/priv/lock", 'and the cluster\'s locks');
 ok(!exists($config->{durability}), 'and leaves durability to it');
 $config = S3PVE::Config::daemon_config('a', { $scfg->%*, 's3-durability' => 'node' });
 is(JSON::PP->new->decode($config)->{durability}, 'node', 'unless it is set');

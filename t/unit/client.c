@@ -384,6 +384,7 @@ static const struct {
     {"payload-signing", "always", RESTART},
     {"storage", "other", RESTART},
     {"timeout", "20", RESTART},
+    {"lock-dir", "/locks", RESTART},
 };
 _Static_assert(sizeof(changes) / sizeof(changes[0]) == N_OPTIONS, "a row for each option");
 

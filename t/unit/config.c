@@ -53,6 +53,8 @@ static const struct {
     {"credentials-file", "a.s3", NULL, "absolute path"},
     {"ca-file", "ca.pem", NULL, "absolute path"},
     {"ca-file", "/etc/ca.pem", "/etc/ca.pem", NULL},
+    {"lock-dir", "priv/lock", NULL, "absolute path"},
+    {"lock-dir", "/etc/pve/priv/lock", "/etc/pve/priv/lock", NULL},
     {"proxy", "proxy.lan:3128", "http://proxy.lan:3128", NULL},
     {"proxy", "http://proxy.lan/", "http://proxy.lan:80", NULL},
     {"proxy", "http://me:hunter2@proxy.lan:3128", "http://proxy.lan:3128", NULL},

@@ -118,6 +118,7 @@ static bool needs_restart(const struct config *old, const struct config *new) {
         {old->fingerprint, new->fingerprint},
         {old->ca_file, new->ca_file},
         {old->proxy, new->proxy},
+        {old->lock_dir, new->lock_dir},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)

@@ -51,6 +51,7 @@ struct config {
     char *storage_class;                   /* "" */
     char *sse;                             /* "" AES256 aws:kms aws:kms:dsse */
     char *sse_kms_key;
+    char *lock_dir; /* "" none */
     unsigned timeout_ms;
     unsigned max_parts;
     bool equal_parts;

@@ -40,6 +40,7 @@ enum option {
     OPTION_PAYLOAD_SIGNING,
     OPTION_STORAGE,
     OPTION_TIMEOUT,
+    OPTION_LOCK_DIR,
     N_OPTIONS
 };
 

@@ -241,6 +241,7 @@ static int resolve_texts(const struct s3pve_config *settings, struct config *con
         {OPTION_STORAGE_CLASS, &config->storage_class},
         {OPTION_SSE, &config->sse},
         {OPTION_SSE_KMS_KEY, &config->sse_kms_key},
+        {OPTION_LOCK_DIR, &config->lock_dir},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -305,6 +306,7 @@ void config_clear(struct config *config) {
     free(config->credentials_file);
     free(config->fingerprint);
     free(config->ca_file);
+    free(config->lock_dir);
     free(config->storage_class);
     free(config->sse);
     free(config->sse_kms_key);

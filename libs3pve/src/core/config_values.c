@@ -236,6 +236,7 @@ static const struct spec specs[N_OPTIONS] = {
     [OPTION_PAYLOAD_SIGNING] = {"payload-signing", "auto", accept_choice, "auto always never"},
     [OPTION_STORAGE] = {"storage", "", accept_word},
     [OPTION_TIMEOUT] = {"timeout", "120", accept_number, NULL, 1, CALL_MS_MAX / 1000},
+    [OPTION_LOCK_DIR] = {"lock-dir", "", accept_path},
 };
 
 _Static_assert(CONNECTIONS_DEFAULT == 16 && CALL_MS == 120000, "the texts above say so");
