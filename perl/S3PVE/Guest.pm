@@ -7,13 +7,7 @@ package S3PVE::Guest;
 
 use v5.36;
 
-use Time::HiRes qw(sleep);
-
-use constant {
-    TRIES => 10,
-    PAUSE => 0.2, # seconds
-    TIMEOUT => 30, # seconds, for QEMU to connect and to read
-};
+use constant TIMEOUT => 30; # seconds, for QEMU to connect and to read
 
 # Of the plugin's users only those that have to do with virtual machines bring it along.
 my sub monitor ($vmid, $cmd, %args) {
@@ -21,32 +15,31 @@ my sub monitor ($vmid, $cmd, %args) {
     return PVE::QemuServer::Monitor::mon_cmd($vmid, $cmd, %args, timeout => TIMEOUT);
 }
 
-# The nodes that are connected to it, and do not know that it is so large.
-my sub stale_nodes ($vmid, $export, $size) {
+# The nodes that are connected to it, and not yet so large.
+my sub nodes ($vmid, $export, $size) {
     my $nodes = monitor($vmid, 'query-named-block-nodes');
     my $name = qr/[\/"]\Q$export->{name}\E["?]/; # in an address, or in JSON
-
-    return map { $_->{'node-name'} =~ m/^([\w#.-]+)\z/ ? $1 : () } grep {
+    my @nodes = grep {
                $_->{drv} eq 'nbd'
             && $_->{file} =~ m/\Q$export->{path}\E/
             && $_->{file} =~ $name
             && $_->{image}->{'virtual-size'} < $size
     } $nodes->@*;
+
+    return map { $_->{'node-name'} } @nodes;
 }
 
-# It knows when this returns.  A guest that does not use NBD has nothing to learn.
+# From then on it can be told to grow, which is the next thing that PVE does.  A guest that does not
+# use NBD has nothing to learn.
 sub notice_size ($vmid, $export, $size) {
-    for (1 .. TRIES) {
-        my @nodes = stale_nodes($vmid, $export, $size) or return;
-        for my $node (@nodes) {
-            my $read = qq{qemu-io $node "read 0 512"};
-            monitor($vmid, 'human-monitor-command', 'command-line' => $read);
-        }
-        sleep(PAUSE);
+    for my $node (nodes($vmid, $export, $size)) {
+        my $read = qq{qemu-io $node "read 0 512"};
+        my $said = monitor($vmid, 'human-monitor-command', 'command-line' => $read) // '';
+        die "'$export->{name}' is larger now, but guest $vmid does not see it - $said\n"
+            if $said =~ m/\S/;
     }
 
-    die "'$export->{name}' is larger now, but the running guest $vmid does not see it;"
-        . " stop and start it\n";
+    return;
 }
 
 1;

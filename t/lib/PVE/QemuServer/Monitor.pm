@@ -6,13 +6,12 @@ use v5.36;
 
 our @NODES; # as query-named-block-nodes has them
 our @COMMANDS; # [vmid, what it was told]
-our $READ = sub ($node) { return }; # what a read from a node does
+our $SAYS = ''; # what it says to a command
 
 sub mon_cmd ($vmid, $cmd, %args) {
     return \@NODES if $cmd eq 'query-named-block-nodes';
     push(@COMMANDS, [$vmid, $args{'command-line'} // $cmd]);
-    $READ->($1) if ($args{'command-line'} // '') =~ m/^qemu-io (\S+) "read /;
-    return '';
+    return $SAYS;
 }
 
 1;
