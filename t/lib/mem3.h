@@ -60,6 +60,7 @@ static struct {
     char log[4096];
 
     /* --- faults */
+    atomic_uint n_left;  /* so many calls less one work, then the caller is dead; 0: it lives */
     atomic_bool down;    /* nothing answers: every call fails after `down_ms` */
     atomic_uint down_ms; /* at most the call's own deadline */
     const char
@@ -110,6 +111,10 @@ static inline int mem3_enter(
         mem3.counters.last_fail_s = clock_wall_s();
         return error_set(err, S3PVE_E_TIMEOUT, "%s: nobody answers", operation);
     }
+    if (mem3.n_left && --mem3.n_left == 0)
+        mem3.n_left = 1;
+    if (mem3.n_left == 1)
+        return error_set(err, S3PVE_E_CANCELLED, "%s: dead", operation);
     if (fail && strcmp(fail, operation) == 0)
         return error_set(err, mem3.code ? mem3.code : S3PVE_E_IO, "%s: told to fail", operation);
     pthread_mutex_lock(&mem3.lock);

@@ -58,7 +58,7 @@ int s3pve_list_next(
         if (strcmp(key, list->last) <= 0)
             continue;
         strcpy(list->last, key);
-        *ret_entry = (struct s3pve_entry){.key = key, .is_prefix = slash != NULL};
+        *ret_entry = (struct s3pve_entry){.key = list->last, .is_prefix = slash != NULL};
         if (!slash)
             mem3_info(object, &ret_entry->info);
         if (mem3.other_list_etag && !slash)

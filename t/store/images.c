@@ -12,6 +12,7 @@
 
 #define SIZE MIB(16)
 #define DISK "100/vm-100-disk-0.raw"
+#define BASE "100/base-100-disk-0.raw"
 
 static char dir[128];
 static struct s3pve_client *client;
@@ -90,6 +91,11 @@ static void test_many(void) {
         strcat(strcat(wanted, name), " ");
     }
     is_str(list(7), wanted, "more than are read at once are listed in order");
+    for (unsigned i = 10; i < 10 + LIST_ROOTS + 3; i++) {
+        snprintf(name, sizeof(name), "7/vm-7-disk-%u.raw", i);
+        s3pve_volume_delete(client, name, NULL, &err);
+    }
+    is_str(list(0), "100/vm-100-disk-0.raw 100/vm-100-disk-1.qcow2 ", "... and deleted");
 }
 
 /* ------------------------------------------------------------------- on nodes */
@@ -172,6 +178,34 @@ static void test_linger(void) {
     s3pve_volumes_close(one);
 }
 
+static void test_rename(void) {
+    struct s3pve_volumes *one = node_open(client, &(struct node_options){.dir = dir, .name = "n1"});
+    struct s3pve_volume *volume = NULL;
+    struct s3pve_volume_stats stats;
+
+    is_int(s3pve_volumes_activate(one, DISK, NULL, &err), 0, "an active one %s", err.message);
+    is_int(s3pve_volumes_rename(one, DISK, BASE, NULL, &err), -1, "... is not renamed");
+    is_int(err.code, S3PVE_E_CONFLICT, "... %s", err.message);
+    s3pve_volumes_deactivate(one, DISK, NULL, &err);
+    is_int(s3pve_volume_hold(one, DISK, NULL, &volume, &err), 0, "but one that was just used is");
+    is_int(put_bytes(volume, 8192, 50000, 4), 0, "... and written");
+    s3pve_volume_release(volume);
+    ok(stats_of(one, DISK, &stats), "... and still open");
+    is_int(s3pve_volumes_rename(one, DISK, BASE, NULL, &err), 0, "renamed %s", err.message);
+    ok(!stats_of(one, DISK, &stats), "... it is not open any more");
+    is_str(list(0), BASE " 100/vm-100-disk-1.qcow2 ", "... and has its new name alone");
+    is_int(s3pve_volume_hold(one, BASE, NULL, &volume, &err), 0, "... by which it opens");
+    ok(has_bytes(volume, 8192, 50000, 4), "... with what was written");
+    s3pve_volume_release(volume);
+    is_int(s3pve_volume_create(client, DISK, SIZE, NULL, &err), 0, "its old name is free");
+    is_int(s3pve_volumes_delete(one, BASE, NULL, &err), 0, "it is deleted %s", err.message);
+    is_int(s3pve_volume_empty_trash(client, NULL, &err), 0, "... and its objects %s", err.message);
+    is_int(s3pve_volume_hold(one, DISK, NULL, &volume, &err), 0, "who has its name now is whole");
+    ok(has_zeroes(volume, 0, SIZE), "... and another");
+    s3pve_volume_release(volume);
+    s3pve_volumes_close(one);
+}
+
 int main(void) {
     char command[256];
 
@@ -185,6 +219,7 @@ int main(void) {
     test_many();
     test_life();
     test_linger();
+    test_rename();
     s3pve_client_close(client);
     snprintf(command, sizeof(command), "rm -rf '%s'", dir);
     ok(system(command) == 0, "cleaned up");

@@ -69,6 +69,7 @@ static void test_others(struct lease *lease) {
     int64_t took_ms;
     struct s3pve_error err = S3PVE_ERROR_INIT;
     int cancel = 1;
+    struct s3pve_call cancelled = {.cancel = &cancel}, brief = {.timeout_ms = 200};
     bool alive;
 
     lease_hold(other, NULL, &err);
@@ -87,7 +88,10 @@ static void test_others(struct lease *lease) {
     is_int(lease_owner_lives(lease, &two, NULL, &alive, &err), -1, "what is no lease is an error");
     is_int(err.code, S3PVE_E_CORRUPT, "... %s", err.message);
     mem3_delete(".s3pve/nodes/two.json");
-    is_int(lease_owner_lives(lease, &two, &cancel, &alive, &err), -1, "it can be cancelled");
+    is_int(lease_owner_lives(lease, &two, &cancelled, &alive, &err), -1, "it can be cancelled");
+    is_int(err.code, S3PVE_E_CANCELLED, "... %s", err.message);
+    is_int(lease_owner_lives(lease, &two, &brief, &alive, &err), -1, "it can have too little time");
+    is_int(err.code, S3PVE_E_TIMEOUT, "... %s", err.message);
 }
 
 int main(void) {

@@ -147,6 +147,9 @@ static void test_writable(void) {
     );
     read_only("\"deleting\":false", "\"deleting\":true", S3PVE_E_CONFLICT, "one that is deleted");
     read_only("\"moving_to\":null", "\"moving_to\":\"x\"", S3PVE_E_CONFLICT, "one that is renamed");
+    read_only(
+        "\"moving_to\":null", "\"moving_from\":\"x\"", S3PVE_E_CONFLICT, "... on either side"
+    );
 }
 
 int main(void) {

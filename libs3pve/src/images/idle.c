@@ -5,8 +5,11 @@
 
 #include "base/clock.h"
 #include "core/error.h"
-#include "images/idle.h"
+#include "images/rename.h"
+#include "images/trash.h"
 #include "volume/swap.h"
+
+#define SETTLE_TRIES 3
 
 int64_t idle_until_ms(const struct s3pve_client *client, const struct s3pve_call *call) {
     unsigned ms = call && call->timeout_ms ? call->timeout_ms : client->config.timeout_ms;
@@ -32,6 +35,29 @@ int idle_begin(
 int idle_read(struct idle *idle, struct s3pve_error *err) {
     root_clear(&idle->root);
     return store_root(&idle->store, &idle->root, idle->etag, err);
+}
+
+static int settle_once(struct idle *idle, struct s3pve_error *err) {
+    if (idle->root.deleting)
+        return trash_finish(idle, err);
+    return idle->root.moving_to[0] ? rename_finish(idle, err) : rename_arrive(idle, err);
+}
+
+int idle_settle(struct idle *idle, struct s3pve_error *err) {
+    for (int i = 0; i < SETTLE_TRIES; i++) {
+        struct s3pve_error cause = S3PVE_ERROR_INIT;
+
+        if (idle_read(idle, err) < 0)
+            return -1;
+        if (!idle->root.deleting && !idle->root.moving_to[0] && !idle->root.moving_from[0])
+            return 0;
+        if (settle_once(idle, &cause) == 0 || cause.code == S3PVE_E_CONFLICT)
+            continue;
+        if (err)
+            *err = cause;
+        return -1;
+    }
+    return error_set(err, S3PVE_E_CONFLICT, "others delete or rename the volume");
 }
 
 void idle_end(struct idle *idle) {
@@ -89,6 +115,24 @@ static int make_root(struct root *root, uint64_t size, struct s3pve_error *err) 
     return 0;
 }
 
+/* What has the name may be about to lose it. */
+static int create(struct idle *idle, struct s3pve_error *err) {
+    _cleanup_(idle_end) struct idle there = {.store = idle->store};
+    struct s3pve_error cause = S3PVE_ERROR_INIT;
+
+    if (volume_create(&store_ops, &idle->store, &idle->root, &cause) == 0)
+        return 0;
+    if (cause.code == S3PVE_E_CONFLICT) {
+        if (idle_settle(&there, &cause) == 0)
+            return error_set(err, S3PVE_E_CONFLICT, "there already is a volume of that name");
+        if (cause.code == S3PVE_E_NOT_FOUND)
+            return volume_create(&store_ops, &idle->store, &idle->root, err);
+    }
+    if (err)
+        *err = cause;
+    return -1;
+}
+
 _public_ int s3pve_volume_create(
     struct s3pve_client *client,
     const char *name,
@@ -103,12 +147,8 @@ _public_ int s3pve_volume_create(
         return -1;
     if (size != S3PVE_VOLUME_FILE && (size % 512 || size > VOLUME_BYTES_MAX))
         return error_set(err, S3PVE_E_INVALID, "%s: a size of whole sectors, please", name);
-    if (make_root(&idle.root, size, err) < 0)
-        return -1;
-    if (volume_create(&store_ops, &idle.store, &idle.root, &cause) == 0)
+    if (make_root(&idle.root, size, &cause) == 0 && create(&idle, &cause) == 0)
         return 0;
-    if (cause.code == S3PVE_E_CONFLICT)
-        return error_set(err, S3PVE_E_CONFLICT, "there already is a volume %s", name);
     if (err)
         *err = cause;
     return error_wrap(err, "%s", name);
@@ -148,8 +188,12 @@ int idle_delete(
     if (!idle->store.lease)
         return error_set(err, S3PVE_E_NOMEM, "no memory for a volume");
     rc = idle_read(idle, err);
+    if (rc == 0 && !idle->root.deleting)
+        rc = idle_settle(idle, err);
     if (rc == 0)
-        rc = volume_delete(&store_ops, &idle->store, me ? me : &nobody, err);
+        rc = volume_mark_deleted(&store_ops, &idle->store, me ? me : &nobody, &idle->root, err);
+    if (rc == 0)
+        rc = trash_finish(idle, err);
     idle->store.lease = lease_free(idle->store.lease);
     return rc;
 }

@@ -27,16 +27,23 @@ int idle_begin(
 );
 /* Its root now.  Return: 0, or -1 (NOT_FOUND ...). */
 int idle_read(struct idle *idle, struct s3pve_error *err);
+/* The same, and what somebody began with it is finished.  NOT_FOUND, also if that is its end here.
+ */
+int idle_settle(struct idle *idle, struct s3pve_error *err);
 void idle_end(struct idle *idle);
 
-/* Mark it, and delete all of it.  @me: who asks, or NULL: no node; @times: of leases.  Return: 0,
- * or -1 (NOT_FOUND; CONFLICT: another node that lives has it, or with NULL any). */
+/* Its name is free, its objects are in the trash.  @me: who asks, or NULL: no node; @times: of
+ * leases.  Return: 0, or -1 (NOT_FOUND; CONFLICT: another node that lives has it, or with NULL
+ * any).
+ */
 int idle_delete(
     struct idle *idle,
     const struct volume_node *me,
     const struct lease_times *times,
     struct s3pve_error *err
 );
+/* Return: 0, or -1 (NOT_FOUND, INVALID; CONFLICT: it is not closed, or the name is taken). */
+int idle_rename(struct idle *idle, const char *new_name, struct s3pve_error *err);
 
 bool idle_is_file(const struct root *root);
 uint64_t idle_length(const struct root *root); /* bytes, of a file */

@@ -76,7 +76,28 @@ _public_ int s3pve_volumes_resize(
     return rc;
 }
 
-/* ----------------------------------------------------------------- deletion */
+/* ----------------------------------------------------- renaming and deletion */
+
+_public_ int s3pve_volumes_rename(
+    struct s3pve_volumes *all,
+    const char *name,
+    const char *new_name,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    struct s3pve_volume *volume;
+    struct limit limit;
+    int rc = -1;
+
+    limit_begin(&limit, all, call);
+    volume = table_take(&limit, name, true, err);
+    if (volume) {
+        rc = open_rename(volume, new_name, &limit, err);
+        table_give(volume);
+    }
+    limit_end(&limit);
+    return rc;
+}
 
 _public_ int s3pve_volumes_delete(
     struct s3pve_volumes *all,

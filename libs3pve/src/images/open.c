@@ -73,11 +73,7 @@ static int begin(
 static int look(
     struct s3pve_volume *volume, struct limit *limit, struct idle *idle, struct s3pve_error *err
 ) {
-    if (begin(volume, limit, idle, err) < 0 || idle_read(idle, err) < 0)
-        return -1;
-    if (idle->root.deleting)
-        return error_set(err, S3PVE_E_NOT_FOUND, "the volume is being deleted");
-    return 0;
+    return begin(volume, limit, idle, err) < 0 ? -1 : idle_settle(idle, err);
 }
 
 static bool is_mine(const struct s3pve_volume *volume, const struct root *root) {
@@ -185,7 +181,22 @@ int open_volume(struct s3pve_volume *volume, struct limit *limit, struct s3pve_e
     return -1;
 }
 
-/* -------------------------------------------------------------------- deletion */
+/* ------------------------------------------------------- deletion and renaming */
+
+int open_rename(
+    struct s3pve_volume *volume, const char *name, struct limit *limit, struct s3pve_error *err
+) {
+    _cleanup_(idle_end) struct idle idle = {0};
+
+    if (volume->active)
+        return error_set(err, S3PVE_E_CONFLICT, "%s is active on this node", volume->name);
+    if (open_hand_back(volume, limit, err) < 0 || begin(volume, limit, &idle, err) < 0)
+        return -1;
+    if (idle_rename(&idle, name, err) == 0)
+        return 0;
+    limit_why(limit, err);
+    return error_wrap(err, "%s", volume->name);
+}
 
 int open_delete(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
     _cleanup_(idle_end) struct idle idle = {0};

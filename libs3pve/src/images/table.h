@@ -113,6 +113,10 @@ int open_set_active(struct s3pve_volume *volume, bool active, struct s3pve_error
 int open_hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err);
 /* It is marked, and its objects are deleted; nobody may hold it.  Return: 0, or -1. */
 int open_delete(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err);
+/* It is handed back, and has another name; nobody may hold it.  Return: 0, or -1. */
+int open_rename(
+    struct s3pve_volume *volume, const char *name, struct limit *limit, struct s3pve_error *err
+);
 /* It is not this node's any more, or never was. */
 void open_forget(struct s3pve_volume *volume);
 

@@ -272,10 +272,12 @@ static bool is_another_boot(const struct sighting *now, const struct volume_node
 int lease_owner_lives(
     struct lease *lease,
     const struct volume_node *node,
-    const int *cancel,
+    const struct s3pve_call *call,
     bool *ret_lives,
     struct s3pve_error *err
 ) {
+    const int *cancel = call ? call->cancel : NULL;
+    int64_t began_ms = boot_ms(), most_ms = call && call->timeout_ms ? call->timeout_ms : INT64_MAX;
     struct sighting first, now;
     int64_t since_ms, looked_ms;
 
@@ -290,6 +292,10 @@ int lease_owner_lives(
             *ret_lives = false;
             return 0;
         }
+        if (looked_ms - began_ms >= most_ms)
+            return error_set(
+                err, S3PVE_E_TIMEOUT, "whether node '%s' lives is not known yet", node->name
+            );
         pthread_mutex_lock(&lease->lock);
         wait_ms(lease, lease->times.renew / 4);
         pthread_mutex_unlock(&lease->lock);

@@ -38,11 +38,12 @@ void lease_drop(struct lease *lease);
 /* The number of the time in which it is valid now; 0: it is not. */
 uint64_t lease_term(struct lease *lease);
 
-/* Does @node run, under that incarnation?  May take as long as a lease. */
+/* Does @node run, under that incarnation?  May take as long as a lease.  @call: NULL, or how long
+ * it may take (0: as long as it does) and what ends it; with TIMEOUT it is not known. */
 int lease_owner_lives(
     struct lease *lease,
     const struct volume_node *node,
-    const int *cancel,
+    const struct s3pve_call *call,
     bool *ret_lives,
     struct s3pve_error *err
 );

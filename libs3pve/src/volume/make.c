@@ -29,7 +29,7 @@ static int add_name(void *ctx, const char *name) {
     return names->n == LIMIT_DELETE_BATCH;
 }
 
-static int delete_objects(const struct volume_store *store, void *ctx, struct s3pve_error *err) {
+int volume_delete_objects(const struct volume_store *store, void *ctx, struct s3pve_error *err) {
     _free_ struct names *names = malloc(sizeof(*names));
 
     if (!names)
@@ -45,26 +45,37 @@ static int delete_objects(const struct volume_store *store, void *ctx, struct s3
     return 0;
 }
 
-/* From now on nobody opens it, and who had it is fenced. */
-static int mark(
+int volume_mark_deleted(
     const struct volume_store *store,
     void *ctx,
     const struct volume_node *node,
-    uint8_t uuid[UUID_LEN],
+    struct root *root,
     struct s3pve_error *err
+) {
+    char etag[ETAG_ROOM];
+
+    root_clear(root);
+    if (root_read(store, ctx, root, etag, err) < 0)
+        return -1;
+    if (root->deleting)
+        return 0;
+    if (root_check_writable(root, err) < 0 || root_check_owner(store, ctx, root, node, err) < 0)
+        return -1;
+    root->deleting = true;
+    return root_swap(store, ctx, root, etag, err);
+}
+
+int volume_delete_root(
+    const struct volume_store *store, void *ctx, const struct root *marked, struct s3pve_error *err
 ) {
     _cleanup_(root_clear) struct root root = {0};
     char etag[ETAG_ROOM];
 
     if (root_read(store, ctx, &root, etag, err) < 0)
         return -1;
-    memcpy(uuid, root.uuid, UUID_LEN);
-    if (root.deleting)
-        return 0;
-    if (root_check_writable(&root, err) < 0 || root_check_owner(store, ctx, &root, node, err) < 0)
-        return -1;
-    root.deleting = true;
-    return root_swap(store, ctx, &root, etag, err);
+    if (memcmp(root.uuid, marked->uuid, UUID_LEN) != 0 || (!root.deleting && !root.moving_to[0]))
+        return error_set(err, S3PVE_E_CONFLICT, "there is another volume of this name by now");
+    return store->root_delete(ctx, err);
 }
 
 int volume_delete(
@@ -74,15 +85,9 @@ int volume_delete(
     struct s3pve_error *err
 ) {
     _cleanup_(root_clear) struct root root = {0};
-    uint8_t uuid[UUID_LEN];
-    char etag[ETAG_ROOM];
 
-    if (mark(store, ctx, node, uuid, err) < 0 || delete_objects(store, ctx, err) < 0)
+    if (volume_mark_deleted(store, ctx, node, &root, err) < 0 ||
+        volume_delete_objects(store, ctx, err) < 0)
         return -1;
-    /* Somebody else may have ended this, and begun a volume of the same name. */
-    if (root_read(store, ctx, &root, etag, err) < 0)
-        return -1;
-    if (!root.deleting || memcmp(root.uuid, uuid, UUID_LEN) != 0)
-        return error_set(err, S3PVE_E_CONFLICT, "the volume was deleted, and made anew");
-    return store->root_delete(ctx, err);
+    return volume_delete_root(store, ctx, &root, err);
 }

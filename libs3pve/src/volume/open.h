@@ -153,6 +153,21 @@ int volume_create(
     const struct volume_store *store, void *ctx, struct root *root, struct s3pve_error *err
 );
 
+/* From now on nobody opens it, and who had it is fenced.  @root: receives what it was, and the
+ * caller clears it.  CONFLICT: a node has it open. */
+int volume_mark_deleted(
+    const struct volume_store *store,
+    void *ctx,
+    const struct volume_node *node,
+    struct root *root,
+    struct s3pve_error *err
+);
+int volume_delete_objects(const struct volume_store *store, void *ctx, struct s3pve_error *err);
+/* The root of one that is marked, or renamed; CONFLICT: by now it is another volume's. */
+int volume_delete_root(
+    const struct volume_store *store, void *ctx, const struct root *marked, struct s3pve_error *err
+);
+
 /* All of it.  What was begun goes on when it is called again.  CONFLICT: a node has it open. */
 int volume_delete(
     const struct volume_store *store,

@@ -162,6 +162,7 @@ static bool get_members(const json_t *json, struct root *root) {
     root->read_only = json_array_size(json_object_get(json, "ro_compat")) != 0;
     root->deleting = json_is_true(json_object_get(json, "deleting"));
     return get_maybe(json, "moving_to", root->moving_to, sizeof(root->moving_to)) &&
+           get_maybe(json, "moving_from", root->moving_from, sizeof(root->moving_from)) &&
            get_owner(json, &root->owner) && get_epochs(json, root) && get_head(json, root);
 }
 
@@ -203,7 +204,7 @@ int root_check_writable(const struct root *root, struct s3pve_error *err) {
         );
     if (root->deleting)
         return error_set(err, S3PVE_E_CONFLICT, "the volume is being deleted");
-    if (root->moving_to[0])
+    if (root->moving_to[0] || root->moving_from[0])
         return error_set(err, S3PVE_E_CONFLICT, "the volume is being renamed");
     return 0;
 }
@@ -289,6 +290,9 @@ static int set_members(json_t *json, const struct root *root) {
     );
     rc |= json_object_set_new(json, "deleting", json_boolean(root->deleting));
     rc |= json_object_set_new(json, "moving_to", text_json(root->moving_to));
+    json_object_del(json, "moving_from");
+    if (root->moving_from[0])
+        rc |= json_object_set_new(json, "moving_from", text_json(root->moving_from));
     return rc;
 }
 

@@ -43,7 +43,8 @@ struct root {
     char head_checkpoint[ROOT_OBJECT]; /* its last object; "" the empty map */
     bool read_only;                    /* ro_compat names something that we do not know */
     bool deleting;
-    char moving_to[ROOT_FOLDER]; /* "" it is not; else the folder of its new name */
+    char moving_to[ROOT_FOLDER];   /* "" it is not; else the folder of its new name ... */
+    char moving_from[ROOT_FOLDER]; /* ... or of its old one, whose root is still there */
 };
 
 void root_clear(struct root *root);

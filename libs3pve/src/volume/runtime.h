@@ -119,6 +119,15 @@ int runtime_grow(
     struct runtime *runtime, uint64_t size, const struct runtime_wait *wait, struct s3pve_error *err
 );
 
+/* Change its root, as its owner: see swap.h.  Return: 0, or -1 as runtime_grow(). */
+int runtime_change_root(
+    struct runtime *runtime,
+    int (*change)(struct root *root, const void *arg, struct s3pve_error *err),
+    const void *arg,
+    const struct runtime_wait *wait,
+    struct s3pve_error *err
+);
+
 /*
  * Drain it, and let anybody have it; this node keeps nothing of it.  Requests are refused
  * meanwhile. Return: 0, and it is to be closed; or -1 as runtime_drain(), or with what became of

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "core/error.h"
 #include "volume/runtime_private.h"
+#include "volume/swap.h"
 
 struct timespec runtime_time(int64_t at_ms) {
     return (struct timespec){.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000};
@@ -124,6 +125,22 @@ static struct store store_for(const struct runtime *rt, const struct runtime_wai
     return store;
 }
 
+/* A checkpoint that is being published has it for as long as one request. */
+static int take_root(struct runtime *rt, const struct store *store, struct s3pve_error *err) {
+    int64_t look_ms = clock_monotonic_ms();
+    struct timespec look;
+
+    do {
+        if (is_set(store->cancel))
+            return error_set(err, S3PVE_E_CANCELLED, "cancelled");
+        if (look_ms >= store->until_ms)
+            return error_set(err, S3PVE_E_TIMEOUT, "the store does not take a checkpoint");
+        look_ms += CANCEL_LOOK_MS;
+        look = runtime_time(look_ms);
+    } while (pthread_mutex_clocklock(&rt->root_lock, CLOCK_MONOTONIC, &look) != 0);
+    return 0;
+}
+
 int runtime_grow(
     struct runtime *rt, uint64_t size, const struct runtime_wait *wait, struct s3pve_error *err
 ) {
@@ -131,7 +148,8 @@ int runtime_grow(
     struct word word = {.size = size};
     int rc;
 
-    pthread_mutex_lock(&rt->root_lock);
+    if (take_root(rt, &store, err) < 0)
+        return -1;
     rc = volume_grow(rt->volume, &store_ops, &store, size, err);
     pthread_mutex_unlock(&rt->root_lock);
     if (rc < 0)
@@ -139,6 +157,24 @@ int runtime_grow(
     LOCK_SCOPE(&rt->lock);
     say(rt, &word, hear_size);
     return 0;
+}
+
+int runtime_change_root(
+    struct runtime *rt,
+    int (*change)(struct root *root, const void *arg, struct s3pve_error *err),
+    const void *arg,
+    const struct runtime_wait *wait,
+    struct s3pve_error *err
+) {
+    struct root_change how = {rt->volume->epoch, rt->volume->nonce, change, arg};
+    struct store store = store_for(rt, wait);
+    int rc;
+
+    if (take_root(rt, &store, err) < 0)
+        return -1;
+    rc = root_change(&store_ops, &store, &how, err);
+    pthread_mutex_unlock(&rt->root_lock);
+    return rc;
 }
 
 /* ------------------------------------------------------------------- ending */

@@ -9,12 +9,18 @@
 #include "core/error.h"
 #include "volume/store_private.h"
 
-struct s3pve_call store_call(const struct store *store) {
-    int64_t left_ms = store->until_ms ? store->until_ms - clock_monotonic_ms() : VOLUME_CALL_MS;
-    unsigned timeout_ms =
-        left_ms < VOLUME_CALL_MS ? (unsigned)(left_ms > 1 ? left_ms : 1) : VOLUME_CALL_MS;
+static unsigned left_ms(const struct store *store) {
+    int64_t ms = store->until_ms - clock_monotonic_ms();
 
-    return (struct s3pve_call){.timeout_ms = timeout_ms, .cancel = store->cancel};
+    return ms > 1 ? (unsigned)ms : 1;
+}
+
+struct s3pve_call store_call(const struct store *store) {
+    struct s3pve_call call = {.timeout_ms = VOLUME_CALL_MS, .cancel = store->cancel};
+
+    if (store->until_ms && left_ms(store) < call.timeout_ms)
+        call.timeout_ms = left_ms(store);
+    return call;
 }
 
 static bool is_cancelled(const struct store *store) {
@@ -214,11 +220,14 @@ static int owner_lives(
     void *ctx, const char *node, const char *incarnation, bool *ret_lives, struct s3pve_error *err
 ) {
     struct store *store = ctx;
+    struct s3pve_call call = {.cancel = store->cancel};
     struct volume_node owner = {0};
 
+    if (store->until_ms)
+        call.timeout_ms = left_ms(store);
     snprintf(owner.name, sizeof(owner.name), "%s", node);
     snprintf(owner.incarnation, sizeof(owner.incarnation), "%s", incarnation);
-    return lease_owner_lives(store->lease, &owner, store->cancel, ret_lives, err);
+    return lease_owner_lives(store->lease, &owner, &call, ret_lives, err);
 }
 
 static int superblocks_read(

@@ -25,6 +25,9 @@ struct store {
     char data[LIMIT_KEY];   /* the data directory, once the root is known */
 };
 
+/* The time of the next request. */
+struct s3pve_call store_call(const struct store *store);
+
 /* What volume_open() is given, with a struct store as its ctx. */
 extern const struct volume_store store_ops;
 

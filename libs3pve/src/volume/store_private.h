@@ -8,8 +8,6 @@
 
 #define KEY_ROOM (LIMIT_KEY + 64)
 
-struct s3pve_call store_call(const struct store *store);
-
 /* --- store_objects.c */
 
 int store_pages_get(
