@@ -225,6 +225,7 @@ static void test_status(void) {
     ok(nbd_status_add(held.requests[0], 1024, false, false), "one extent may be asked for");
     ok(nbd_status_add(held.requests[0], 1024, false, false), "it can grow");
     ok(!nbd_status_add(held.requests[0], 1024, true, false), "but there is no second");
+    ok(!nbd_status_add(held.requests[0], 1024, false, false), "nor what comes after that");
     held_done(&held, 0, 0);
     is_int(receive(&client), 20 + 4 + 8, "so there is one");
     is_int(get_be32(client.bytes + 24), 2048, "as long as it is");

@@ -68,8 +68,10 @@ bool nbd_status_add(struct nbd_request *request, uint64_t len, bool hole, bool z
     if (part > 0 && n > 0 && get_be32(extent(flight, n - 1) + 4) == state) {
         put_be32(extent(flight, n - 1), get_be32(extent(flight, n - 1)) + part);
     } else if (part > 0) {
-        if ((size_t)(n + 1) * WIRE_EXTENT_LEN > flight->pages_len)
+        if ((size_t)(n + 1) * WIRE_EXTENT_LEN > flight->pages_len) {
+            flight->covered = request->len; /* what follows is not next to the last one */
             return false;
+        }
         put_be32(put_be32(extent(flight, n), part), state);
         flight->n_extents++;
     }
