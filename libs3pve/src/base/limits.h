@@ -203,6 +203,8 @@
 #define ROOT_OBJECT_MAX MIB(256)  /* of a checkpoint's root page: 100 MiB with 64 TiB */
 #define SEGMENT_BLOCKS 2048u      /* of a new volume's segments: 8 MiB in one PUT */
 #define FILE_ROOM MIB(256)        /* of a new file, before it first has to grow */
+#define FILE_THREADS 8            /* that wait for room for files, or for their length to be safe */
+#define LENGTH_AGE_MS 5000        /* of a length that the root does not have */
 #define LIST_ROOTS 16             /* read at once */
 #define VOLUME_LINGER_MS 10000    /* open, and nobody uses it: a tool may come back */
 #define LOOK_AGAIN_MS 5000        /* at the root of what could not be opened */

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "core/error.h"
-#include "images/table.h"
+#include "images/length.h"
 
 _public_ int s3pve_volumes_activate(
     struct s3pve_volumes *all,
@@ -49,6 +49,25 @@ _public_ int s3pve_volumes_deactivate(
     return rc;
 }
 
+static int resize(
+    struct s3pve_volume *volume, uint64_t size, struct limit *limit, struct s3pve_error *err
+) {
+    struct runtime_wait wait;
+    int rc;
+
+    if (open_volume(volume, limit, err) < 0)
+        return -1;
+    wait = limit_wait(limit);
+    if (volume->length)
+        rc = length_set(volume, size, limit, err);
+    else
+        rc = runtime_grow(volume->runtime, size, &wait, err);
+    if (rc == 0)
+        return 0;
+    limit_why(limit, err);
+    return error_wrap(err, "%s", volume->name);
+}
+
 _public_ int s3pve_volumes_resize(
     struct s3pve_volumes *all,
     const char *name,
@@ -57,19 +76,13 @@ _public_ int s3pve_volumes_resize(
     struct s3pve_error *err
 ) {
     struct s3pve_volume *volume;
-    struct runtime_wait wait;
     struct limit limit;
     int rc = -1;
 
     limit_begin(&limit, all, call);
     volume = table_take(&limit, name, false, err);
     if (volume) {
-        rc = open_volume(volume, &limit, err);
-        wait = limit_wait(&limit);
-        if (rc == 0 && runtime_grow(volume->runtime, size, &wait, err) < 0) {
-            limit_why(&limit, err);
-            rc = error_wrap(err, "%s", name);
-        }
+        rc = resize(volume, size, &limit, err);
         table_give(volume);
     }
     limit_end(&limit);
@@ -195,6 +208,8 @@ _public_ int s3pve_volumes_next(
     }
     runtime_stats(volume->runtime, &now);
     add_stats(&now, ret_stats);
+    if (volume->length)
+        ret_stats->info.size = length_now(volume->length);
     return 0;
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/error.h"
-#include "images/table.h"
+#include "images/length.h"
 
 static void set_runtime(struct s3pve_volume *volume, struct runtime *runtime) {
     LOCK_SCOPE(&volume->all->lock);
@@ -15,9 +15,10 @@ static void set_runtime(struct s3pve_volume *volume, struct runtime *runtime) {
         runtime_cancel(runtime);
 }
 
-static void drop(struct s3pve_volume *volume) {
+void open_drop(struct s3pve_volume *volume) {
     struct runtime *runtime = volume->runtime;
 
+    length_close(volume);
     set_runtime(volume, NULL);
     runtime_close(runtime);
 }
@@ -50,7 +51,7 @@ int open_set_active(struct s3pve_volume *volume, bool active, struct s3pve_error
 
 void open_forget(struct s3pve_volume *volume) {
     if (volume->runtime)
-        drop(volume);
+        open_drop(volume);
     if (volume->uuid[0])
         state_remove(volume->all->state_dir, volume->uuid);
     LOCK_SCOPE(&volume->all->lock);
@@ -100,6 +101,7 @@ static void look_what_is_left(struct s3pve_volume *volume, bool had_journal) {
     volume->left = mine;
 }
 
+/* It is ours now, whatever becomes of it. */
 static void opened(struct s3pve_volume *volume, const struct root *root, struct runtime *runtime) {
     struct s3pve_volume_info info;
 
@@ -127,14 +129,18 @@ static int open_it(struct s3pve_volume *volume, struct limit *limit, struct s3pv
         return -1;
     state_uuid(idle.root.uuid, volume->uuid);
     had_journal = state_has_journal(all->state_dir, volume->uuid);
-    if (remember(volume, volume->active, err) < 0)
+    if (remember(volume, volume->active, err) < 0 || length_recall(volume, &idle, err) < 0)
         return -1;
     if (runtime_open(all->shared, idle.store.folder, &options, &limit->cancel, &runtime, err) < 0) {
         look_what_is_left(volume, had_journal);
         return -1;
     }
+    volume->bucket = options.bucket;
     opened(volume, &idle.root, runtime);
-    return 0;
+    if (length_open(volume, &idle, limit, err) == 0)
+        return 0;
+    open_drop(volume);
+    return -1;
 }
 
 /* Somebody else just tried, while we waited for him. */
@@ -164,7 +170,7 @@ int open_volume(struct s3pve_volume *volume, struct limit *limit, struct s3pve_e
     if (volume->runtime && volume->n_held)
         return -1;
     if (volume->runtime)
-        drop(volume);
+        open_drop(volume);
     if (was_tried(volume, limit)) {
         cause = volume->failed;
     } else if (open_it(volume, limit, &cause) == 0) {
@@ -205,7 +211,7 @@ int open_delete(struct s3pve_volume *volume, struct limit *limit, struct s3pve_e
     if (begin(volume, limit, &idle, err) < 0)
         return -1;
     if (volume->runtime)
-        drop(volume);
+        open_drop(volume);
     if (idle_delete(&idle, &volume->all->me, &volume->all->times, &cause) == 0) {
         open_forget(volume);
         return 0;
@@ -240,13 +246,14 @@ static int open_what_is_left(
 static int hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
     struct runtime_wait wait = limit_wait(limit);
 
-    if (runtime_hand_back(volume->runtime, &wait, err) == 0) {
+    if (length_store(volume, &wait, err) == 0 &&
+        runtime_hand_back(volume->runtime, &wait, err) == 0) {
         open_forget(volume);
         return 0;
     }
     limit_why(limit, err);
     if (runtime_is_over(volume->runtime))
-        drop(volume); /* whoever wants it next opens it anew */
+        open_drop(volume); /* whoever wants it next opens it anew */
     return error_wrap(err, "%s", volume->name);
 }
 
@@ -260,7 +267,7 @@ int open_hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pv
         client_log(
             volume->all->client, S3PVE_LOG_WARNING, "volume", volume->name, "%s", cause.message
         );
-        drop(volume);
+        open_drop(volume);
     }
     rc = volume->runtime ? 0 : open_what_is_left(volume, limit, &cause);
     if (rc > 0) {

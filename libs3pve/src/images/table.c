@@ -177,7 +177,8 @@ static int start(
         return -1;
     all->state_dir = strdup(options->state_dir);
     all->background = pool_new(BACKGROUND_THREADS);
-    if (!all->state_dir || !all->background ||
+    all->files = pool_new(FILE_THREADS);
+    if (!all->state_dir || !all->background || !all->files ||
         thread_start(&all->thread, "s3-keeper", keeper_thread, all) < 0)
         return error_set(err, S3PVE_E_NOMEM, "no memory for volumes");
     all->has_thread = true;
@@ -225,12 +226,23 @@ _public_ void s3pve_volumes_stop(struct s3pve_volumes *all) {
     LOCK_SCOPE(&all->lock);
 
     all->stopping = true;
+    __atomic_store_n(&all->stop, 1, __ATOMIC_RELAXED);
     for (struct limit *limit = all->limits; limit; limit = limit->next)
         __atomic_store_n(&limit->cancel, 1, __ATOMIC_RELAXED);
     for (struct s3pve_volume *volume = all->first; volume; volume = volume->next)
         if (volume->runtime)
             runtime_cancel(volume->runtime);
     pthread_cond_broadcast(&all->changed);
+}
+
+static void free_volumes(struct s3pve_volumes *all) {
+    while (all->first) {
+        struct s3pve_volume *volume = all->first;
+
+        open_drop(volume);
+        all->first = volume->next;
+        free(volume);
+    }
 }
 
 _public_ struct s3pve_volumes *s3pve_volumes_close(struct s3pve_volumes *all) {
@@ -241,13 +253,9 @@ _public_ struct s3pve_volumes *s3pve_volumes_close(struct s3pve_volumes *all) {
         pthread_join(all->thread, NULL);
     if (all->background)
         pool_free(all->background);
-    while (all->first) {
-        struct s3pve_volume *volume = all->first;
-
-        all->first = volume->next;
-        runtime_close(volume->runtime);
-        free(volume);
-    }
+    if (all->files)
+        pool_free(all->files);
+    free_volumes(all);
     volumes_close(all->shared);
     pthread_cond_destroy(&all->changed);
     pthread_mutex_destroy(&all->lock);

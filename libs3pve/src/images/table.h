@@ -8,6 +8,7 @@
  *     keeper.c   the thread that does it for what nobody uses
  *     recover.c  after a start
  *     io.c       requests
+ *     length.c   files that grow
  *
  * Whoever changes what a volume is (opens it, hands it back, renames it ...) takes() it first, and
  * gives() it back: others wait for that, and for nothing of any other volume.
@@ -40,6 +41,8 @@ struct s3pve_volume {
 
     /* --- whoever took it changes these, with the lock held */
     struct runtime *runtime;       /* owned; NULL: it is not open */
+    struct length *length;         /* owned; NULL: its size is fixed */
+    bool bucket;                   /* what a flush means */
     struct s3pve_volume_info info; /* as its root was when it was opened */
     bool active;
     bool left;                 /* this node may own it, and nobody wants it: hand it back */
@@ -59,13 +62,15 @@ struct s3pve_volume {
 struct s3pve_volumes {
     struct s3pve_client *client; /* borrowed */
     struct volumes *shared;      /* owned, as these */
-    struct pool *background;
+    struct pool *background;     /* hands back */
+    struct pool *files;          /* waits for the store on behalf of their requests */
     char *state_dir;
     struct volume_node me;
     struct lease_times times;
     unsigned linger_ms;
     pthread_t thread;
     bool has_thread;
+    int stop; /* atomic; `stopping` for who polls */
 
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t changed;
@@ -105,6 +110,8 @@ void table_give(struct s3pve_volume *volume);
 
 /* --- open.c: the caller has taken it */
 
+/* Not open any more; what it leaves is as it would be if this process had died. */
+void open_drop(struct s3pve_volume *volume);
 /* Return: 0, and it takes requests; or -1. */
 int open_volume(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err);
 int open_set_active(struct s3pve_volume *volume, bool active, struct s3pve_error *err);

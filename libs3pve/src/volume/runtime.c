@@ -248,6 +248,10 @@ uint64_t runtime_size(struct runtime *rt) {
     return rt->stats.size;
 }
 
+uint32_t runtime_nonce(struct runtime *rt) {
+    return rt->volume->nonce;
+}
+
 void runtime_stats(struct runtime *rt, struct runtime_stats *ret_stats) {
     LOCK_SCOPE(&rt->lock);
 

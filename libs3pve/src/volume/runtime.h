@@ -96,7 +96,8 @@ int runtime_open(
     struct s3pve_error *err
 );
 
-uint64_t runtime_size(struct runtime *runtime); /* bytes */
+uint64_t runtime_size(struct runtime *runtime);  /* bytes */
+uint32_t runtime_nonce(struct runtime *runtime); /* of its epoch */
 
 /* Any thread.  Who submits bounds how much is under way. */
 void runtime_submit(struct runtime *runtime, struct runtime_request *request);
