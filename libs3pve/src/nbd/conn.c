@@ -41,6 +41,8 @@ void conn_drop(struct conn *conn, const char *why) {
     if (why)
         server_log(conn->server, conn->export, why);
     become_stale(conn);
+    if (conn->export)
+        exports_leave(conn->export);
     conn->state = CONN_GONE;
     close(conn->fd); /* which also ends epoll's interest in it */
     conn->fd = -1;
@@ -278,6 +280,7 @@ static void handshake_input(struct conn *conn) {
         } else if (handshake->state == HANDSHAKE_CHOSEN) {
             conn->state = CONN_ENTERING;
             conn->export = handshake->export;
+            exports_enter(conn->export);
             conn->server->settled = true;
         } else if (handshake->state == HANDSHAKE_END) {
             conn->state = CONN_ENDING;

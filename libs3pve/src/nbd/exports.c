@@ -3,14 +3,20 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "nbd/wire.h"
 
 void exports_init(struct exports *exports) {
+    pthread_condattr_t attr;
     *exports = (struct exports){0};
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&exports->lock, NULL);
-    pthread_cond_init(&exports->changed, NULL);
+    pthread_cond_init(&exports->changed, &attr);
+    pthread_condattr_destroy(&attr);
 }
 
 void exports_clear(struct exports *exports) {
@@ -98,6 +104,16 @@ void exports_release(struct nbd_export *export) {
     pthread_cond_broadcast(&exports->changed);
 }
 
+void exports_enter(struct nbd_export *export) {
+    LOCK_SCOPE(&export->exports->lock);
+    export->n_users++;
+}
+
+void exports_leave(struct nbd_export *export) {
+    LOCK_SCOPE(&export->exports->lock);
+    export->n_users--;
+}
+
 uint64_t exports_size(struct nbd_export *export) {
     LOCK_SCOPE(&export->exports->lock);
     return export->size;
@@ -106,6 +122,11 @@ uint64_t exports_size(struct nbd_export *export) {
 unsigned exports_holds(struct nbd_export *export) {
     LOCK_SCOPE(&export->exports->lock);
     return export->n_holds;
+}
+
+unsigned exports_users(struct nbd_export *export) {
+    LOCK_SCOPE(&export->exports->lock);
+    return export->n_users;
 }
 
 static int add_server(struct buf *out, const char *name) {
@@ -142,6 +163,23 @@ void exports_wait(struct nbd_export *export) {
     LOCK_SCOPE(&exports->lock);
     while (export->asked || export->dropping)
         pthread_cond_wait(&exports->changed, &exports->lock);
+}
+
+void exports_resume(struct nbd_export *export) {
+    LOCK_SCOPE(&export->exports->lock);
+    export->stopped = false;
+}
+
+int exports_settle(struct nbd_export *export, unsigned timeout_ms) {
+    struct exports *exports = export->exports;
+    int64_t until_ms = clock_monotonic_ms() + timeout_ms;
+    struct timespec until = {
+        .tv_sec = until_ms / 1000, .tv_nsec = (long)(until_ms % 1000 * 1000000)};
+    int timed_out = 0;
+    LOCK_SCOPE(&exports->lock);
+    while (export->n_holds > 0 && !timed_out)
+        timed_out = pthread_cond_timedwait(&exports->changed, &exports->lock, &until);
+    return export->n_holds > 0 ? -ETIMEDOUT : 0;
 }
 
 bool exports_take_asked(struct exports *exports) {

@@ -2,8 +2,8 @@
 /*
  * exports.h - the table of what can be connected to
  *
- *     exports_add() --> found by name --exports_stop()--> not found --exports_remove()--> gone
- *                            | exports_hold()                            ^ when nobody holds it
+ *     exports_add() --> found by name --exports_ask()--> not found --exports_remove()--> gone
+ *                         | exports_hold() ^--exports_resume()--'      ^ when nobody holds it
  *
  * Any thread adds, stops and removes; the server's finds and holds.  What the others want of it,
  * that an export's connections be dropped, they mark and wait for.
@@ -34,9 +34,9 @@ struct nbd_export {
 
     /* Guarded by exports->lock. */
     uint64_t size;
-    bool stopped; /* not found any more */
-    bool asked;   /* its connections are to be dropped */
-    unsigned n_holds;
+    bool stopped;              /* not found any more */
+    bool asked;                /* its connections are to be dropped */
+    unsigned n_holds, n_users; /* users: connections that are not gone */
     struct nbd_export *next;
 
     /* Of the server's thread alone. */
@@ -55,8 +55,11 @@ void exports_remove(struct nbd_export *export); /* waits until nobody holds it *
 /* NULL: there is none of that name. */
 struct nbd_export *exports_hold(struct exports *exports, const void *name, size_t len);
 void exports_release(struct nbd_export *export);
+void exports_enter(struct nbd_export *export); /* a connection has it */
+void exports_leave(struct nbd_export *export);
 uint64_t exports_size(struct nbd_export *export);
 unsigned exports_holds(struct nbd_export *export);
+unsigned exports_users(struct nbd_export *export);
 
 /* Adds to @out a REP_SERVER for each.  Return: 0, or -1 without memory. */
 int exports_list(struct exports *exports, struct buf *out);
@@ -64,6 +67,10 @@ int exports_list(struct exports *exports, struct buf *out);
 /* Marks it, after changing what @size (0: nothing) and @stop say. */
 void exports_ask(struct nbd_export *export, uint64_t size, bool stop);
 void exports_wait(struct nbd_export *export); /* until that has been done */
+void exports_resume(struct nbd_export *export);
+
+/* Waits until nobody holds it.  Return: 0, or -ETIMEDOUT. */
+int exports_settle(struct nbd_export *export, unsigned timeout_ms);
 
 /* The server's side of it: sets .dropping of those that are marked.  Return: whether there are. */
 bool exports_take_asked(struct exports *exports);

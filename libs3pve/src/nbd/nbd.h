@@ -4,6 +4,7 @@
  *
  *     nbd_open() --> serving --------------------------------------------> nbd_close()
  *                      | nbd_export_add() -> [resize] -> stop -> free |
+ *                      |                         ^--- resume <--'     |
  *
  * Speaks fixed newstyle with structured replies; conn.h has one connection's way.  What stands
  * behind an export is a function that takes requests and may answer them later, in any order, from
@@ -108,10 +109,17 @@ void nbd_export_resize(struct nbd_export *export, uint64_t size);
  *  and its answers go nowhere.  QEMU reconnects and sends it again, to whoever answers then. */
 void nbd_export_stop(struct nbd_export *export);
 
+/** nbd_export_settle() - of a stopped one: wait until everything is done, but not longer than that.
+ *  Return: 0, or -ETIMEDOUT */
+int nbd_export_settle(struct nbd_export *export, unsigned timeout_ms);
+
+/** nbd_export_resume() - a stopped one can be connected to again */
+void nbd_export_resume(struct nbd_export *export);
+
 /** nbd_export_free() - stop, and wait until everything is done.  Returns NULL. */
 struct nbd_export *nbd_export_free(struct nbd_export *export);
 
-/** nbd_export_users() - connections that have chosen it */
+/** nbd_export_users() - connections that have chosen it, and are not gone */
 unsigned nbd_export_users(struct nbd_export *export);
 
 DEFINE_CLEANUP(struct nbd_server *, nbd_close)

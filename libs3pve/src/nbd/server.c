@@ -367,6 +367,14 @@ void nbd_export_stop(struct nbd_export *export) {
     drop(export, 0, true);
 }
 
+int nbd_export_settle(struct nbd_export *export, unsigned timeout_ms) {
+    return exports_settle(export, timeout_ms);
+}
+
+void nbd_export_resume(struct nbd_export *export) {
+    exports_resume(export);
+}
+
 struct nbd_export *nbd_export_free(struct nbd_export *export) {
     if (!export)
         return NULL;
@@ -376,5 +384,5 @@ struct nbd_export *nbd_export_free(struct nbd_export *export) {
 }
 
 unsigned nbd_export_users(struct nbd_export *export) {
-    return exports_holds(export);
+    return exports_users(export);
 }
