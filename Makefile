@@ -35,7 +35,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=
 # A new .c file in one of these folders is built without touching this file.
 objs = $(patsubst %.c,$(B)/%.o,$(wildcard $(addprefix libs3pve/src/,$(addsuffix /*.c,$(1)))))
 LIB  := $(call objs,base core files volume images)
-NBD  := $(call objs,nbd)# for tests: the daemon gets it when it has volumes
+NBD  := $(call objs,nbd)
 DMN  := $(call objs,daemon)
 CLI  := $(call objs,cli)
 DMN_SRC := $(wildcard libs3pve/src/daemon/*.c)
@@ -61,8 +61,8 @@ $(B)/libs3pve.so.0: $(LIB) libs3pve/libs3pve.map
 $(B)/libbase.a: $(call objs,base)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(B)/s3pved: $(DMN) $(B)/libbase.a $(B)/libs3pve.so.0
-	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(DMN) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,$(PKGS_D))
+$(B)/s3pved: $(DMN) $(NBD) $(B)/libbase.a $(B)/libs3pve.so.0
+	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(DMN) $(NBD) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,$(PKGS_D))
 
 $(B)/s3pve: $(CLI) $(B)/libbase.a $(B)/libs3pve.so.0
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(CLI) $(B)/libbase.a -L$(B) -ls3pve $(call libs_of,jansson)
@@ -78,7 +78,7 @@ $(B)/libtest.a: $(TESTLIB)
 $(UNIT): %.t: %.o $(B)/libtest.a $(B)/libs3pve.a
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(filter %.o,$^) $(filter %.a,$^) $(call libs_of,$(PKGS))
 $(B)/t/fuzz/daemon_config.t: $(B)/libs3pve/src/daemon/config.o $(B)/libs3pve/src/daemon/fail.o
-$(B)/t/fuzz/control.t: $(B)/libs3pve/src/daemon/control_cmd.o
+$(B)/t/fuzz/control.t: $(addprefix $(B)/libs3pve/src/daemon/,control_cmd.o volume_cmd.o reply.o)
 
 $(B)/t/sim/sim: $(SIM) $(B)/libs3pve.a
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $^ $(call libs_of,$(PKGS))

@@ -47,6 +47,10 @@ refused_setting('cache-dir', "$good->{mountpoint}", qr/below 'mountpoint'/);
 refused_setting('cache-size', 'large', qr/'cache-size' is not a number of GiB/);
 refused_setting('cache-size', -1, qr/'cache-size' is not a number of GiB/);
 refused_setting('quota', 1e30, qr/'quota' is not a number of GiB/);
+refused_setting('durability', $_, qr/'durability' is not "bucket" or "node"/) for 'both', 1, [];
+refused_setting('node', $_, qr/'node' is not a node's name/) for '', 'a/b', 'x' x 64, 7;
+refused_setting('journal-size', $_, qr/'journal-size' is not a number of GiB, 1.16 at least/)
+    for 0, 0.05, 'large';
 refused_setting('colour', 'red', qr/unknown setting 'colour'/);
 refused_setting('options', 'many', qr/'options' is not an object/);
 refused_setting('options', { $good->{options}->%*, bucket => 'No_Bucket!' }, qr/bucket/);

@@ -108,7 +108,7 @@ ok(decode_json(scalar(<$socket>))->{ok}, '... and one in two');
 close($socket);
 
 # A client that has just gone may still count: then one of these was refused for it.
-my @idle = map { $daemon->connect() } 1 .. 16;
+my @idle = map { $daemon->connect() } 1 .. 64;
 my $refused = wait_until(
     5,
     sub {
@@ -117,7 +117,7 @@ my $refused = wait_until(
         return $answer->{ok} ? undef : $answer;
     }
 );
-is($refused->{code}, 'THROTTLED', 'a seventeenth client is told that there are too many');
+is($refused->{code}, 'THROTTLED', 'a sixty-fifth client is told that there are too many');
 $begin = time();
 is(readline($idle[0]), undef, 'who says nothing is hung up on');
 cmp_ok(time() - $begin, '<', 12, '... after ten seconds');
@@ -147,12 +147,15 @@ $daemon->configure(options => $good, 'cache-size' => 2);
 $reload = $daemon->ask('reload');
 ok($reload->{ok} && !$reload->{restart}, 'another size of the cache does not');
 is($daemon->ask('status')->{cache}->{size}, 2 << 30, '... and shows');
-$daemon->configure('cache-size' => 0);
-ok(!$daemon->ask('reload')->{restart}, '... nor does no cache');
-$daemon->configure('cache-size' => 1);
-ok($daemon->ask('reload')->{restart}, '... but a cache where there was none');
-$daemon->configure('cache-size' => 0);
-ok(!$daemon->ask('reload')->{restart}, 'with what is in force it needs none');
+$daemon->configure('cache-size' => 0.25);
+ok($daemon->ask('reload')->{restart}, '... but one smaller than the part of volumes');
+$daemon->configure('cache-size' => 1, durability => 'node');
+ok(!$daemon->ask('reload')->{restart}, 'with what is in force it needs none, nor does durability');
+$daemon->configure(node => 'another');
+ok($daemon->ask('reload')->{restart}, 'another name of the node wants a restart');
+$daemon->configure(node => undef, 'journal-size' => 3);
+ok($daemon->ask('reload')->{restart}, '... or size of journals');
+$daemon->configure('journal-size' => undef);
 $daemon->configure('state-dir' => "$daemon->{dir}/elsewhere");
 ok($daemon->ask('reload')->{restart}, 'another folder wants a restart');
 spew("$daemon->{run}/config", 'rubbish');

@@ -2,8 +2,10 @@
 /* The daemon's configuration file: taken, it is complete; refused, one line says why. */
 #include <string.h>
 
+#include "base/limits.h"
 #include "daemon/config.h"
 #include "fuzz.h"
+#include "s3pve-volume.h"
 
 static void check_path(const char *path) {
     must(path[0] == '/' && path[1] && path[strlen(path) - 1] != '/');
@@ -18,6 +20,9 @@ static void check_config(const struct config *config) {
     check_path(config->state_dir);
     if (config->cache_dir)
         check_path(config->cache_dir);
+    must(config->node[0] && strlen(config->node) < S3PVE_VOLUME_NODE && !strchr(config->node, '/'));
+    must(!config->journal_size || config->journal_size >= JOURNAL_RING_MIN);
+    must(config_volumes_cache(config) <= config->cache_size);
     must(s3pve_config_check(config->client, &err) == 0);
     must(strcmp(s3pve_config_get(config->client, "storage"), "store1") == 0);
     must(!*s3pve_config_get(config->client, "secret-key"));

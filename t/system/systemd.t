@@ -137,7 +137,7 @@ isnt(
 );
 # groups of version 1 do not tell
 like(journal(), qr/oom-kill|(?:status=9.*){2}/s, '... for which it is ended');
-must('systemctl', 'set-property', '--runtime', $UNIT, 'MemoryMax=2G');
+must('systemctl', 'set-property', '--runtime', $UNIT, 'MemoryMax=8G');
 ok(comes_back($pid, 20), '... and started again');
 ok(wait_until(20, sub { uploads() == 0 }), '... and the rest of the upload goes');
 

@@ -236,13 +236,18 @@
         */
 #define NAME_OF_STORAGE_KEPT                                                                       \
     47 /* ... of a longer storage id before "-" and a hash, see DESIGN.md 8 */
-#define CONFIG_FILE_MAX KIB(256)    /* bytes of the daemon's configuration; real ones are 1 KiB */
-#define STORAGE_CFG_MAX MIB(1)      /* pmxcfs keeps no larger file */
-#define VIRTUAL_SIZE (GIB(1) << 20) /* 1 PiB: what a storage without a quota shows as its size */
-#define CONTROL_LINE KIB(64)        /* bytes of one request line */
-#define CONTROL_CLIENTS 16          /* at once; the plugin needs one a worker */
-#define CONTROL_IDLE_MS 10000       /* to send one whole line, or to take one */
-#define FUSE_WAITING 16             /* requests of one kind that may wait for the store at once */
+#define CONFIG_FILE_MAX KIB(256)      /* bytes of the daemon's configuration; real ones are 1 KiB */
+#define STORAGE_CFG_MAX MIB(1)        /* pmxcfs keeps no larger file */
+#define VIRTUAL_SIZE (GIB(1) << 20)   /* 1 PiB: what a storage without a quota shows as its size */
+#define CONTROL_LINE KIB(64)          /* bytes of one request line */
+#define CONTROL_CLIENTS 64            /* at once; the plugin needs one a worker */
+#define CONTROL_WAITING 48            /* of them with commands that wait: `status` never does */
+#define VOLUME_COMMAND_MS 120000      /* such a command, unless it says how long */
+#define VOLUME_COMMAND_MS_MAX 3600000 /* a full journal takes an hour at 0.3 MB/s */
+#define EXPORT_CLIENTS_MS 5000        /* for NBD clients to hang up, before a volume is in use */
+#define EXPORT_CACHE_AHEAD MIB(32)    /* of what one would like to have cached */
+#define CONTROL_IDLE_MS 10000         /* to send one whole line, or to take one */
+#define FUSE_WAITING 16               /* requests of one kind that may wait for the store at once */
 #define FUSE_THREADS 64     /* reads, writes, names, and as many for what comes from memory */
 #define FUSE_THREADS_IDLE 8 /* kept when there is nothing to do; each holds 1 MiB or two */
 #define FUSE_QUEUED 256     /* requests waiting for their turn; more are refused */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,9 @@
 
 #include "base/limits.h"
 #include "daemon/fail.h"
+#include "s3pve-volume.h"
+
+#define NODE_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
 
 bool config_is_name(const char *text) {
     size_t len = strlen(text);
@@ -24,6 +28,10 @@ bool config_is_name(const char *text) {
     return isalnum((unsigned char)text[len - 1]);
 }
 
+uint64_t config_volumes_cache(const struct config *config) {
+    return config->cache_dir ? config->cache_size / 2 : 0;
+}
+
 struct config *config_free(struct config *config) {
     if (!config)
         return NULL;
@@ -31,6 +39,7 @@ struct config *config_free(struct config *config) {
     free(config->mountpoint);
     free(config->state_dir);
     free(config->cache_dir);
+    free(config->node);
     s3pve_config_free(config->client);
     free(config);
     return NULL;
@@ -119,6 +128,30 @@ static int take_gib(const json_t *value, uint64_t *ret_bytes) {
     return 0;
 }
 
+static int take_durability(const json_t *value, bool *ret_bucket) {
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    *ret_bucket = strcmp(text, "bucket") == 0;
+    return *ret_bucket || strcmp(text, "node") == 0 ? 0 : -1;
+}
+
+/* It becomes part of keys. */
+static bool is_node(const char *text) {
+    return *text && strlen(text) < S3PVE_VOLUME_NODE &&
+           strspn(text, NODE_CHARACTERS) == strlen(text);
+}
+
+static int take_node(const json_t *value, char **ret_node) {
+    _free_ char *node = NULL;
+    if (take_text(value, &node) < 0 || !is_node(node))
+        return -1;
+    *ret_node = steal_ptr(&node);
+    return 0;
+}
+
+static int take_journal_size(const json_t *value, uint64_t *ret_bytes) {
+    return take_gib(value, ret_bytes) < 0 || *ret_bytes < JOURNAL_RING_MIN ? -1 : 0;
+}
+
 /* Options are strings in storage.cfg; a number or a boolean is what JSON made of them. */
 static int option_set(
     struct s3pve_config *client, const char *name, const json_t *value, struct s3pve_error *err
@@ -169,6 +202,13 @@ static int take_setting(
         r = take_gib(value, &config->cache_size), want = "a number of GiB";
     } else if (strcmp(name, "quota") == 0) {
         r = take_gib(value, &config->quota), want = "a number of GiB";
+    } else if (strcmp(name, "durability") == 0) {
+        r = take_durability(value, &config->bucket), want = "\"bucket\" or \"node\"";
+    } else if (strcmp(name, "node") == 0) {
+        r = take_node(value, &config->node), want = "a node's name";
+    } else if (strcmp(name, "journal-size") == 0) {
+        r = take_journal_size(value, &config->journal_size),
+        want = "a number of GiB, 1/16 at least";
     } else {
         return fail(err, S3PVE_E_INVALID, "unknown setting '%s'", name);
     }
@@ -186,6 +226,21 @@ static bool is_name_of(const char *name, const char *storage) {
         return strcmp(name, storage) == 0;
     return strlen(name) == NAME_OF_STORAGE && name[NAME_OF_STORAGE_KEPT] == '-' &&
            strncmp(name, storage, NAME_OF_STORAGE_KEPT) == 0;
+}
+
+/* Proxmox VE calls its nodes by the first part of their host name. */
+static int name_node(struct config *config, struct s3pve_error *err) {
+    char host[HOST_NAME_MAX + 1] = "";
+    if (config->node)
+        return 0;
+    gethostname(host, sizeof(host) - 1);
+    host[strcspn(host, ".")] = '\0';
+    if (!is_node(host))
+        return fail(
+            err, S3PVE_E_INVALID, "'node' is needed, as the host name '%s' will not do", host
+        );
+    config->node = strdup(host);
+    return config->node ? 0 : fail(err, S3PVE_E_NOMEM, "out of memory");
 }
 
 static int check(const struct config *config, const char *name, struct s3pve_error *err) {
@@ -213,7 +268,7 @@ static int take_all(
         if (!json_is_null(value) && take_setting(config, name, value, err) < 0)
             return -1;
     }
-    return check(config, storage_name, err);
+    return name_node(config, err) < 0 ? -1 : check(config, storage_name, err);
 }
 
 int config_parse(
@@ -231,6 +286,7 @@ int config_parse(
     _cleanup_(config_freep) struct config *config = calloc(1, sizeof(*config));
     if (!config || !(config->client = s3pve_config_new()))
         return fail(err, S3PVE_E_NOMEM, "out of memory");
+    config->bucket = true;
     if (take_all(root, storage_name, config, err) < 0)
         return -1;
     *ret_config = steal_ptr(&config);

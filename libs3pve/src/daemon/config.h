@@ -3,6 +3,8 @@
 #ifndef DAEMON_CONFIG_H
 #define DAEMON_CONFIG_H
 
+#include <stdbool.h>
+
 #include "base/cleanup.h"
 #include "s3pve.h"
 
@@ -11,8 +13,11 @@ struct config {
     char *mountpoint;            /* absolute */
     char *state_dir;             /* absolute */
     char *cache_dir;             /* absolute; NULL: no cache */
-    uint64_t cache_size;         /* bytes */
+    uint64_t cache_size;         /* bytes, for files and volumes together */
     uint64_t quota;              /* bytes; 0: none */
+    bool bucket;                 /* a flush of a volume means the bucket, not just this node */
+    char *node;                  /* this node's name */
+    uint64_t journal_size;       /* bytes, of a volume's; 0: the default */
     struct s3pve_config *client; /* complete and checked */
 };
 
@@ -39,6 +44,10 @@ int config_parse(
     struct config **ret_config,
     struct s3pve_error *err
 );
+
+/** config_volumes_cache() - bytes of the cache that are for volumes; 0: there is none */
+uint64_t config_volumes_cache(const struct config *config);
+
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free)
 

@@ -2,20 +2,17 @@
 #include "daemon/control.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "daemon/fail.h"
-#include "daemon/log.h"
+#include "daemon/listen.h"
 
 #define SOCKET_NAME "control.sock"
 
@@ -187,44 +184,19 @@ static void *accept_all(void *arg) {
     }
 }
 
-/* The folder's name may be too long for a socket's; through /proc any name will do. */
-static int listen_at(const char *dir, int *ret_fd) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    snprintf(
-        address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", dir_fd, SOCKET_NAME
-    );
-    bool good = dir_fd >= 0 && fd >= 0;
-    if (good)
-        unlinkat(dir_fd, SOCKET_NAME, 0);
-    /* Nobody can connect before listen(), so the mode is never wrong. */
-    good = good && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-           fchmodat(dir_fd, SOCKET_NAME, 0600, 0) == 0 && listen(fd, CONTROL_CLIENTS) == 0;
-    int errnum = errno;
-    if (dir_fd >= 0)
-        close(dir_fd);
-    if (good)
-        *ret_fd = fd;
-    else if (fd >= 0)
-        close(fd);
-    errno = errnum;
-    return good ? 0 : -1;
-}
-
 int control_open(struct daemon *daemon, struct control **ret_control, struct s3pve_error *err) {
     struct control *control = calloc(1, sizeof(*control));
     if (!control)
         return fail(err, S3PVE_E_NOMEM, "out of memory");
     control->daemon = daemon;
-    control->listen_fd = -1;
     control->stop_fd = eventfd(0, EFD_CLOEXEC);
     pthread_mutex_init(&control->lock, NULL);
     pthread_cond_init(&control->fewer, NULL);
-    int r = 0;
-    if (control->stop_fd < 0 || listen_at(daemon->options.run_dir, &control->listen_fd) < 0)
-        r = fail_errno(err, "%s/%s", daemon->options.run_dir, SOCKET_NAME);
-    else if (pthread_create(&control->acceptor, NULL, accept_all, control) != 0)
+    control->listen_fd = listen_open(daemon->options.run_dir, SOCKET_NAME, CONTROL_CLIENTS, err);
+    int r = control->listen_fd < 0 ? -1 : 0;
+    if (r == 0 && control->stop_fd < 0)
+        r = fail_errno(err, "eventfd");
+    else if (r == 0 && pthread_create(&control->acceptor, NULL, accept_all, control) != 0)
         r = fail(err, S3PVE_E_NOMEM, "no more threads");
     control->accepting = r == 0;
     if (r == 0)
@@ -232,15 +204,6 @@ int control_open(struct daemon *daemon, struct control **ret_control, struct s3p
     else
         control_close(control);
     return r;
-}
-
-/* The storage's lock is still ours, so it cannot be the next daemon's. */
-static void unlink_socket(const char *dir) {
-    int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (dir_fd < 0)
-        return;
-    unlinkat(dir_fd, SOCKET_NAME, 0);
-    close(dir_fd);
 }
 
 static void wait_for_clients(struct control *control) {
@@ -258,7 +221,7 @@ struct control *control_close(struct control *control) {
         pthread_join(control->acceptor, NULL);
     wait_for_clients(control);
     if (control->listen_fd >= 0) {
-        unlink_socket(control->daemon->options.run_dir);
+        listen_unlink(control->daemon->options.run_dir, SOCKET_NAME);
         close(control->listen_fd);
     }
     if (control->stop_fd >= 0)

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,122 +12,16 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "daemon/caps.h"
 #include "daemon/control.h"
+#include "daemon/export.h"
 #include "daemon/fail.h"
 #include "daemon/log.h"
 #include "daemon/mountpoint.h"
-#include "daemon/watch.h"
+#include "daemon/threads.h"
+#include "daemon/volume_care.h"
 
-#define HEARTBEAT_MS 5000
-#define REFRESH_MS 10000       /* one heartbeat's requests; not longer, or `online` lags */
-#define RECOVERY_MS 600000     /* to abort what an earlier daemon left */
-#define PROBE_MS 60000         /* to find out what the server can do ... */
-#define PROBE_WAIT_MS 1000     /* ... as soon as it is online ... */
-#define PROBE_AGAIN_MS 3600000 /* ... and again when that failed */
-
-/* --- looking after things */
-
-/* Sleeps, unless the daemon is to end; false then. */
-static bool sleep_ms(struct daemon *daemon, unsigned ms) {
-    int64_t until = clock_monotonic_ms() + ms;
-    while (!daemon_is_stopping(daemon)) {
-        int64_t left = until - clock_monotonic_ms();
-        if (left <= 0)
-            return true;
-        poll(NULL, 0, left < 200 ? (int)left : 200);
-    }
-    return false;
-}
-
-/* Not before READY: with S3 down it would take its time. */
-static void recover(struct daemon *daemon) {
-    struct s3pve_error err = S3PVE_ERROR_INIT;
-    struct s3pve_call call = {.timeout_ms = RECOVERY_MS, .cancel = &daemon->stop};
-    if (s3pve_files_recover(daemon->files, &call, &err) < 0 && !daemon_is_stopping(daemon))
-        log_say(S3PVE_LOG_WARNING, "recover", "%s", err.message);
-}
-
-static bool is_online(struct daemon *daemon) {
-    struct s3pve_files_stats stats;
-    s3pve_files_stats(daemon->files, &stats);
-    return stats.online;
-}
-
-static int probe(struct daemon *daemon, struct s3pve_error *err) {
-    struct s3pve_caps caps = {0};
-    struct s3pve_call call = {.timeout_ms = PROBE_MS, .cancel = &daemon->stop};
-    if (s3pve_probe(daemon->client, &caps, &call, err) < 0)
-        return -1;
-    s3pve_client_use_caps(daemon->client, &caps);
-    LOCK_SCOPE(&daemon->lock);
-    return caps_save(daemon->config, &caps, err);
-}
-
-static bool load_caps(struct daemon *daemon) {
-    LOCK_SCOPE(&daemon->lock);
-    return caps_load(daemon->client, daemon->config);
-}
-
-static void *chores(void *arg) {
-    struct daemon *daemon = arg;
-    bool known = load_caps(daemon);
-    recover(daemon);
-    while (!known && sleep_ms(daemon, PROBE_WAIT_MS)) {
-        struct s3pve_error err = S3PVE_ERROR_INIT;
-        if (!is_online(daemon))
-            continue;
-        known = probe(daemon, &err) == 0;
-        if (known || daemon_is_stopping(daemon))
-            break;
-        log_say(S3PVE_LOG_WARNING, "probe", "%s", err.message);
-        sleep_ms(daemon, PROBE_AGAIN_MS);
-    }
-    return NULL;
-}
-
-static void *heartbeat(void *arg) {
-    struct daemon *daemon = arg;
-    struct s3pve_call call = {.timeout_ms = REFRESH_MS, .cancel = &daemon->stop};
-    do {
-        s3pve_files_refresh(daemon->files, &call);
-    } while (sleep_ms(daemon, HEARTBEAT_MS));
-    return NULL;
-}
-
-/* Ends the daemon when the storage was not wanted here twice in a row, and is not in use. */
-static void *watch(void *arg) {
-    struct daemon *daemon = arg;
-    enum watch_state before = WATCH_UNKNOWN;
-    while (sleep_ms(daemon, daemon->options.watch_ms)) {
-        enum watch_state now = watch_file(daemon->options.storage_cfg, daemon->storage);
-        bool unwanted = now > WATCH_WANTED && now == before;
-        before = now;
-        if (!unwanted)
-            continue;
-        log_say(S3PVE_LOG_INFO, "watch", "leaving: %s", watch_reason(now));
-        if (daemon_stop(daemon, false) < 0)
-            log_say(S3PVE_LOG_WARNING, "watch", "staying for now: files are open");
-    }
-    return NULL;
-}
-
-static int start_threads(struct daemon *daemon, struct s3pve_error *err) {
-    pthread_t *threads[] = {&daemon->chores, &daemon->heartbeat, &daemon->watch};
-    void *(*bodies[])(void *) = {chores, heartbeat, watch};
-    for (; daemon->n_threads < 3; daemon->n_threads++) {
-        unsigned i = daemon->n_threads;
-        if (pthread_create(threads[i], NULL, bodies[i], daemon) != 0)
-            return fail(err, S3PVE_E_NOMEM, "no more threads");
-    }
-    return 0;
-}
-
-static void join_threads(struct daemon *daemon) {
-    pthread_t *threads[] = {&daemon->chores, &daemon->heartbeat, &daemon->watch};
-    while (daemon->n_threads > 0)
-        pthread_join(*threads[--daemon->n_threads], NULL);
-}
+#define RECOVER_FIRST_MS 10000 /* for volumes an earlier daemon had, before anybody is served */
+#define HAND_BACK_MS 15000     /* for all volumes, when the daemon leaves for good */
 
 /* --- opening */
 
@@ -172,7 +65,7 @@ static int open_files(struct daemon *daemon, struct s3pve_error *err) {
     struct s3pve_files_options options = {
         .state_dir = config->state_dir,
         .cache_dir = cache_dir,
-        .cache_size = config->cache_size,
+        .cache_size = config->cache_size - config_volumes_cache(config),
         .quota = config->quota,
         .virtual_size = VIRTUAL_SIZE,
     };
@@ -199,6 +92,16 @@ static int open_mount(struct daemon *daemon, struct s3pve_error *err) {
     return session_open(&options, &daemon->session, err);
 }
 
+/* Guests of an earlier daemon are waiting: what can be opened soon is there when they are let in.
+ * The rest follows, and they ask again. */
+static int open_exports(struct daemon *daemon, struct s3pve_error *err) {
+    daemon->recovered = volume_care_recover(daemon, RECOVER_FIRST_MS);
+    if (export_open(daemon->options.run_dir, daemon->volumes, &daemon->exports, err) < 0)
+        return -1;
+    volume_care_serve_all(daemon);
+    return 0;
+}
+
 int daemon_open(
     const struct daemon_options *options, struct daemon **ret_daemon, struct s3pve_error *err
 ) {
@@ -219,8 +122,9 @@ int daemon_open(
     if (!daemon->storage)
         return fail(err, S3PVE_E_NOMEM, "out of memory");
     if (lock_storage(daemon, err) < 0 || open_files(daemon, err) < 0 ||
-        open_mount(daemon, err) < 0 || control_open(daemon, &daemon->control, err) < 0 ||
-        start_threads(daemon, err) < 0)
+        volume_care_open(daemon, err) < 0 || open_mount(daemon, err) < 0 ||
+        open_exports(daemon, err) < 0 || control_open(daemon, &daemon->control, err) < 0 ||
+        threads_start(daemon, err) < 0)
         return -1;
     *ret_daemon = steal_ptr(&daemon);
     return 0;
@@ -232,13 +136,16 @@ static bool same_text(const char *a, const char *b) {
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-/* A cache is made at the start or not at all; its size may change. */
-static bool needs_restart(const struct config *now, const struct config *config) {
+/* A cache is made at the start or not at all; its size may change, but not the volumes' part. */
+static bool needs_restart(const struct daemon *daemon, const struct config *config) {
+    const struct config *now = daemon->config;
     return !same_text(config->storage, now->storage) ||
            !same_text(config->mountpoint, now->mountpoint) ||
            !same_text(config->state_dir, now->state_dir) ||
-           !same_text(config->cache_dir, now->cache_dir) ||
-           (config->cache_size > 0 && now->cache_size == 0);
+           !same_text(config->cache_dir, now->cache_dir) || !same_text(config->node, now->node) ||
+           config->journal_size != now->journal_size ||
+           (config->cache_size > 0 && now->cache_size == 0) ||
+           config->cache_size < daemon->volumes_cache;
 }
 
 int daemon_reload(struct daemon *daemon, struct s3pve_error *err) {
@@ -250,9 +157,12 @@ int daemon_reload(struct daemon *daemon, struct s3pve_error *err) {
     int r = s3pve_client_reconfigure(daemon->client, config->client, err);
     if (r < 0)
         return r;
-    s3pve_files_set_limits(daemon->files, config->cache_size, config->quota);
+    uint64_t volumes = daemon->volumes_cache;
+    uint64_t files = config->cache_size > volumes ? config->cache_size - volumes : 0;
+    s3pve_files_set_limits(daemon->files, files, config->quota);
+    s3pve_volumes_set_bucket(daemon->volumes, config->bucket);
 
-    bool restart = r > 0 || needs_restart(daemon->config, config);
+    bool restart = r > 0 || needs_restart(daemon, config);
     if (!restart) {
         config_free(daemon->config);
         daemon->config = steal_ptr(&config);
@@ -263,9 +173,10 @@ int daemon_reload(struct daemon *daemon, struct s3pve_error *err) {
 
 int daemon_stop(struct daemon *daemon, bool force) {
     if (!force) {
-        int r = session_leave(daemon->session, false);
+        int r = volume_care_sum(daemon).n_used > 0 ? -EBUSY : session_leave(daemon->session, false);
         if (r < 0)
             return r;
+        daemon->leaving = true; /* who waits for the end reads .stop first */
     }
     __atomic_store_n(&daemon->stop, 1, __ATOMIC_RELEASE);
     eventfd_write(daemon->wake_fd, 1);
@@ -278,13 +189,26 @@ bool daemon_is_stopping(struct daemon *daemon) {
 
 /* --- closing */
 
+/* Clients have been hung up on, so what fails from here on is no guest's error. */
+static void close_volumes(struct daemon *daemon) {
+    if (!daemon->volumes)
+        return;
+    s3pve_volumes_stop(daemon->volumes);
+    export_close(daemon->exports);
+    s3pve_volumes_close(daemon->volumes);
+}
+
 struct daemon *daemon_close(struct daemon *daemon) {
     if (!daemon)
         return NULL;
     __atomic_store_n(&daemon->stop, 1, __ATOMIC_RELEASE);
     control_close(daemon->control);
-    join_threads(daemon);
+    threads_join(daemon);
+    export_stop(daemon->exports);
+    if (daemon->leaving)
+        volume_care_hand_back(daemon, clock_monotonic_ms() + HAND_BACK_MS);
     session_close(daemon->session);
+    close_volumes(daemon);
     s3pve_files_close(daemon->files);
     s3pve_client_close(daemon->client);
     config_free(daemon->config);

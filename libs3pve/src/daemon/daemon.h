@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * daemon.h - one storage on one node: its lock, its client, its files and its mount
+ * daemon.h - one storage on one node: its lock, its client, its files and volumes, and who gets
+ * them
  *
  *     daemon_open() --> serving --daemon_stop()--> told to end --daemon_close()--> gone
  *
- * Threads: the main one (signals, systemd), the mount's, one per control connection, and three
- * that look after things: chores at the start, the heartbeat, and the watch on storage.cfg.
+ * Threads: the main one (signals, systemd), the mount's, the NBD server's, one per control
+ * connection, the volumes', and those of threads.h.
  */
 #ifndef DAEMON_DAEMON_H
 #define DAEMON_DAEMON_H
@@ -15,6 +16,8 @@
 #include "daemon/config.h"
 #include "daemon/session.h"
 #include "s3pve-volume.h"
+
+#define DAEMON_THREADS 5
 
 struct daemon_options {
     const char *name;    /* the storage's in paths */
@@ -36,9 +39,15 @@ struct daemon {
     struct s3pve_files *files;
     struct s3pve_volumes *volumes;
     struct session *session;
+    struct export_server *exports;
     struct control *control;
-    pthread_t chores, heartbeat, watch;
-    unsigned n_threads; /* of these three, in this order */
+    uint64_t volumes_cache; /* bytes: the volumes' part of the cache */
+    bool recovered;         /* all volumes of an earlier daemon are open again */
+    bool leaving;           /* for good: volumes are handed back */
+    int trash;              /* atomic: a volume was deleted */
+    unsigned n_waiting;     /* atomic: commands that wait for the store */
+    pthread_t threads[DAEMON_THREADS];
+    unsigned n_threads; /* of these */
 
     pthread_mutex_t lock; /* guards the configuration; reload replaces it */
     struct config *config;

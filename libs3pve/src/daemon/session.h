@@ -37,7 +37,8 @@ int session_open(
 int session_leave(struct session *session, bool force);
 
 /** session_close() - unmount if need be; files being closed get STOP_GRACE_MS to finish, then all
- *  that waits is cancelled and what is still open is dropped.  Returns NULL. */
+ *  that waits is cancelled (volumes by s3pve_volumes_stop()) and what is still open is dropped.
+ *  Returns NULL. */
 struct session *session_close(struct session *session);
 DEFINE_CLEANUP(struct session *, session_close)
 

@@ -155,6 +155,26 @@ sub ask ($self, $cmd, %more) {
     return $self->ask_line(encode_json({ cmd => $cmd, %more }));
 }
 
+# A command about a volume: volume('activate', '100/vm-100-disk-0.raw').
+sub volume ($self, $verb, $name, %more) {
+    return $self->ask("volume-$verb", name => $name, %more);
+}
+
+# What `volumes` says of one that is open; undef when it is not.
+sub open_volume ($self, $name) {
+    my ($volume) = grep { $_->{name} eq $name } $self->ask('volumes')->{volumes}->@*;
+    return $volume;
+}
+
+sub nbd ($self, $name) {
+    return "nbd+unix:///$name?socket=$self->{run}/nbd.sock";
+}
+
+sub crash ($self) {
+    $self->signal('KILL');
+    return $self->wait_end(10);
+}
+
 sub mounts ($self) {
     return grep { (split(/ /))[1] eq $self->{mnt} } split(/\n/, slurp('/proc/mounts'));
 }
