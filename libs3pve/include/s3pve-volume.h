@@ -2,7 +2,8 @@
 /*
  * s3pve-volume.h - virtual disks in the bucket: the public API's second half
  *
- * Reading order: names, volumes that nobody has open, a node's volumes, one open volume, requests.
+ * Reading order: names, volumes that nobody has open, what the bucket has of one, a node's volumes,
+ * one open volume, requests.
  *
  * A volume's name is that of its file below images/: "100/vm-100-disk-0.raw".  A volume made with a
  * size has that size until it is resized; one made with S3PVE_VOLUME_FILE is as long as what was
@@ -109,6 +110,102 @@ int s3pve_volume_delete(
  *  what is not done by the deadline is left for the next one.  Return: 0, or -1 */
 int s3pve_volume_empty_trash(
     struct s3pve_client *client, const struct s3pve_call *call, struct s3pve_error *err
+);
+
+/* ------------------------------------------------- what the bucket has of a volume */
+
+/*
+ * These read the bucket and nothing else, open nothing and change nothing, whoever has the volume
+ * open: then they see what the bucket had when they began.  They may take as long as the volume is
+ * large, each request has 30 s, and @call->cancel ends them.  Memory: 100 bytes for each object,
+ * and 64 MiB.
+ */
+
+/**
+ * s3pve_volume_dump() - what it consists of, one JSON object each
+ * @all:  also the extents of segments, and what the map says
+ * @each: called with each, as text; other than 0 ends it
+ *
+ * Objects have "what": root, epoch, checkpoint, object, segment, and with @all extent, node, leaf,
+ * run; or error, with "key" and "message", for what cannot be read.  s3pve-format(5) has the words.
+ *
+ * Return: 0, what @each returned, or -1 (NOT_FOUND, IO ...).
+ */
+int s3pve_volume_dump(
+    struct s3pve_client *client,
+    const char *name,
+    bool all,
+    int (*each)(void *ctx, const char *json),
+    void *ctx,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+);
+
+/** struct s3pve_volume_health - what was found; objects and bytes in the bucket */
+struct s3pve_volume_health {
+    struct s3pve_volume_info info;      /* .name "": volume.json cannot be read */
+    uint64_t n_findings;                /* 0: it is clean */
+    uint64_t n_segments, segment_bytes; /* that the disk is in */
+    uint64_t n_map, map_bytes;          /* checkpoints' objects */
+    uint64_t n_dead, dead_bytes;        /* that wait to be deleted */
+    uint64_t n_later, later_bytes;      /* of who has it open, stored meanwhile */
+    uint64_t n_garbage, garbage_bytes;  /* that nothing names */
+    uint64_t data_bytes;                /* of the disk, by its checkpoint: what is no hole */
+};
+
+/**
+ * s3pve_volume_fsck() - does what the bucket has of it fit together?
+ * @data:       read all data, too, and compare it with its sums
+ * @each:       called with each finding: the key of the object, and what is wrong, in words
+ * @ret_health: set unless it returns -1
+ *
+ * Return: 0, whatever was found; or -1 (NOT_FOUND: no such volume; IO, DENIED ...: the bucket could
+ * not be read).
+ */
+int s3pve_volume_fsck(
+    struct s3pve_client *client,
+    const char *name,
+    bool data,
+    void (*each)(void *ctx, const char *key, const char *what),
+    void *ctx,
+    struct s3pve_volume_health *ret_health,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+);
+
+/** struct s3pve_volume_export - where to, and what of damage */
+struct s3pve_volume_export {
+    int fd;             /* an empty file, which gets holes; or anything else, which gets zeroes */
+    uint64_t *progress; /* NULL, or a counter that is advanced atomically, bytes of the disk */
+
+    /* NULL: damage is the end.  Else called with each stretch that cannot be read, or whose bytes
+     * are not those that were written: it is zeroes then.  @len 0: what was written last. */
+    void (*lost)(void *ctx, uint64_t offset, uint64_t len, const char *why);
+    void *ctx;
+};
+
+/** struct s3pve_volume_copy - what was exported */
+struct s3pve_volume_copy {
+    struct s3pve_volume_info info; /* .state OPEN: what .node has not stored yet is missing */
+    int64_t as_of_s;               /* when the last of it was written, epoch seconds; 0: unknown */
+};
+
+/**
+ * s3pve_volume_export() - the disk as raw bytes
+ * @ret_copy: may be NULL
+ *
+ * Everything is checked against its sum.  Of a volume that is open it has all up to some write, as
+ * after a crash.
+ *
+ * Return: 0, or -1 (CORRUPT; CONFLICT: who has it open has deleted meanwhile what was needed ...).
+ */
+int s3pve_volume_export(
+    struct s3pve_client *client,
+    const char *name,
+    const struct s3pve_volume_export *how,
+    struct s3pve_volume_copy *ret_copy,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
 );
 
 /* -------------------------------------------------------------- a node's volumes */

@@ -212,6 +212,8 @@
 #define BACKGROUND_THREADS 4      /* that hand back what nobody uses */
 #define BACKGROUND_MS 60000       /* for one of these ... */
 #define BACKGROUND_AGAIN_MS 10000 /* ... and before it is tried again */
+#define INSPECT_THREADS 8         /* that read a volume to check or export it; 8 MiB each */
+#define COPY_SUMS 256             /* segments whose sums are kept meanwhile; 32 KiB each */
 #define UPLOAD_THREADS 8          /* for all volumes; each holds a segment */
 #define REMOTE_THREADS 16         /* that wait for the bucket; each holds a READ_RUN */
 #define LOCAL_THREADS 8           /* that wait for the node's disk */

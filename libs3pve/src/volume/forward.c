@@ -12,9 +12,7 @@ void forward_clear(struct forward *log) {
     log->ids = NULL;
 }
 
-static int note_segment(void *ctx, const struct segment_id *id) {
-    struct forward *log = ctx;
-
+int forward_add(struct forward *log, const struct segment_id *id) {
     if (log->n == log->room) {
         size_t room = log->room ? log->room * 2 : 64;
         struct segment_id *ids = reallocarray(log->ids, room, sizeof(*ids));
@@ -26,6 +24,10 @@ static int note_segment(void *ctx, const struct segment_id *id) {
     }
     log->ids[log->n++] = *id;
     return 0;
+}
+
+static int note_segment(void *ctx, const struct segment_id *id) {
+    return forward_add(ctx, id);
 }
 
 int forward_list(struct forward *log, struct s3pve_error *err) {
@@ -46,9 +48,11 @@ const struct segment_id *forward_find(struct forward *log, uint64_t seq) {
     return NULL;
 }
 
-bool forward_follows(const struct volume *volume, const struct segment *segment) {
-    return segment->jseq_first == volume->jseq_applied + 1 && segment->prev_seq == volume->tip &&
-           (!volume->tip || memcmp(segment->prev_hash, volume->tip_hash, HASH_LEN) == 0);
+bool forward_follows(
+    const struct segment *segment, uint64_t tip, uint64_t jseq, const uint8_t hash[HASH_LEN]
+) {
+    return segment->jseq_first == jseq + 1 && segment->prev_seq == tip &&
+           (!tip || memcmp(segment->prev_hash, hash, HASH_LEN) == 0);
 }
 
 static int apply(struct forward *log, const struct segment_id *id, struct s3pve_error *err) {
@@ -60,7 +64,7 @@ static int apply(struct forward *log, const struct segment_id *id, struct s3pve_
         return -1;
     if (segment_decode(&segment, header.data, header.len, id, log->root->uuid, err) < 0)
         return -1;
-    if (!forward_follows(volume, &segment))
+    if (!forward_follows(&segment, volume->tip, volume->jseq_applied, volume->tip_hash))
         return error_set(err, S3PVE_E_CORRUPT, "segment %" PRIu64 " does not follow", id->seq);
     if (segment.read_only)
         return error_set(

@@ -18,13 +18,17 @@ void forward_clear(struct forward *log);
 
 /* What the bucket has of it, the root's or not.  0, or -1 with @err set. */
 int forward_list(struct forward *log, struct s3pve_error *err);
+/* Or one after the other, in order.  0, or -1 without memory. */
+int forward_add(struct forward *log, const struct segment_id *id);
 
 /* The object that is segment @seq by the root's word, or NULL: there is none (I3).  Asked in order
  * of seq. */
 const struct segment_id *forward_find(struct forward *log, uint64_t seq);
 
-/* Does it go on where the map's tip is? */
-bool forward_follows(const struct volume *volume, const struct segment *segment);
+/* Does it go on from segment @tip, whose last record is @jseq and whose header has that @hash? */
+bool forward_follows(
+    const struct segment *segment, uint64_t tip, uint64_t jseq, const uint8_t hash[HASH_LEN]
+);
 
 /* An epoch that is over must have had @seq, the first that is missing.  0, or -1 with @err set. */
 int forward_check_cut(const struct root *root, uint64_t seq, struct s3pve_error *err);
