@@ -72,5 +72,13 @@ int cmd_probe(struct cli *cli, int n, char **args, struct s3pve_error *err);
 int cmd_status(struct cli *cli, int n, char **args, struct s3pve_error *err);
 int cmd_sweep(struct cli *cli, int n, char **args, struct s3pve_error *err);
 int cmd_providers(struct cli *cli, int n, char **args, struct s3pve_error *err);
+int cmd_volume_create(struct cli *cli, int n, char **args, struct s3pve_error *err);
+int cmd_volume_ls(struct cli *cli, int n, char **args, struct s3pve_error *err);
+int cmd_volume_stat(struct cli *cli, int n, char **args, struct s3pve_error *err);
+int cmd_volume_rm(struct cli *cli, int n, char **args, struct s3pve_error *err);
+int cmd_volume_mv(struct cli *cli, int n, char **args, struct s3pve_error *err);
+int cmd_volume_dump(struct cli *cli, int n, char **args, struct s3pve_error *err);
+int cmd_volume_fsck(struct cli *cli, int n, char **args, struct s3pve_error *err);
+int cmd_volume_export(struct cli *cli, int n, char **args, struct s3pve_error *err);
 
 #endif

@@ -23,22 +23,42 @@ static const struct command commands[] = {
     {"status", "", "does it answer, how full is it", 0, 0, cmd_status, true},
     {"sweep", "[PREFIX]", "abort uploads that nobody will finish", 0, 1, cmd_sweep, false},
     {"providers", "", "list the presets", 0, 0, cmd_providers, true},
+    {"volume create",
+     "NAME [SIZE]",
+     "make a disk; a file that grows",
+     1,
+     2,
+     cmd_volume_create,
+     false},
+    {"volume ls", "[-l] [VMID]", "list disks", 0, 1, cmd_volume_ls, false},
+    {"volume stat", "NAME...", "show what is known of a disk", 1, -1, cmd_volume_stat, false},
+    {"volume rm", "NAME...", "remove disks", 1, -1, cmd_volume_rm, false},
+    {"volume mv", "NAME NEWNAME", "give a disk another name", 2, 2, cmd_volume_mv, false},
+    {"volume dump", "[-l] NAME", "show what a disk consists of", 1, 1, cmd_volume_dump, false},
+    {"volume fsck", "NAME...", "check what the store has of a disk", 1, -1, cmd_volume_fsck, false},
+    {"volume export", "NAME [FILE|-]", "fetch a disk as raw bytes", 1, 2, cmd_volume_export, false},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-static const struct command *command_find(const char *name) {
-    for (size_t i = 0; i < N_COMMANDS; i++) {
-        if (strcmp(commands[i].name, name) == 0)
-            return &commands[i];
-    }
-    return NULL;
+/* How many of the words are the command's name: "ls", "volume ls"; 0: another's. */
+static int matches(const struct command *command, char **words, int n) {
+    const char *space = strchr(command->name, ' ');
+    size_t len = space ? (size_t)(space - command->name) : strlen(command->name);
+
+    if (strlen(words[0]) != len || memcmp(words[0], command->name, len) != 0)
+        return 0;
+    if (!space)
+        return 1;
+    return n > 1 && strcmp(words[1], space + 1) == 0 ? 2 : 0;
 }
 
-static void help_all(void) {
+/* Of all commands, or of those that begin with @word. */
+static void help_all(const char *word) {
     puts("Usage: s3pve [OPTION...] COMMAND [ARGUMENT...]\n\nCommands:");
     for (size_t i = 0; i < N_COMMANDS; i++)
-        printf("  %-9s %-22s %s\n", commands[i].name, commands[i].operands, commands[i].help);
+        if (strncmp(commands[i].name, word, strlen(word)) == 0)
+            printf("  %-13s %-20s %s\n", commands[i].name, commands[i].operands, commands[i].help);
     puts("\nOptions:");
     options_help(NULL);
     puts("\nKeys are relative to --prefix.  s3pve COMMAND --help shows a command's own options.");
@@ -52,19 +72,36 @@ static void help_command(const struct command *command) {
     puts("\ns3pve --help shows the options that every command takes.");
 }
 
+static bool is_group(const char *word) {
+    return strcmp(word, "volume") == 0;
+}
+
+static bool is_whole_group(const struct options *options) {
+    return options->n_args == 1 && is_group(options->args[0]);
+}
+
 static int find_command(struct cli *cli, struct s3pve_error *err) {
     struct options *options = &cli->options;
-    const struct command *command;
+    int n = 0;
 
     if (!options->n_args)
         return fail(err, S3PVE_E_INVALID, "what shall I do?  See s3pve --help");
-    command = command_find(options->args[0]);
-    if (!command)
+    for (size_t i = 0; i < N_COMMANDS && !n; i++) {
+        n = matches(&commands[i], options->args, options->n_args);
+        cli->command = n ? &commands[i] : NULL;
+    }
+    if (!n && is_group(options->args[0]))
+        return fail(
+            err,
+            S3PVE_E_INVALID,
+            "no such command of %s; see s3pve %s --help",
+            options->args[0],
+            options->args[0]
+        );
+    if (!n)
         return fail(err, S3PVE_E_INVALID, "no command '%s'; see s3pve --help", options->args[0]);
-
-    cli->command = command;
-    options->args++;
-    options->n_args--;
+    options->args += n;
+    options->n_args -= n;
     return 0;
 }
 
@@ -85,8 +122,8 @@ static int run(struct cli *cli, int argc, char **argv, struct s3pve_error *err) 
 
     if (r == 0 && options->version)
         return printf("s3pve %s\n", s3pve_version()) < 0 ? -1 : 0;
-    if (r == 0 && options->help && !options->n_args)
-        return help_all(), 0;
+    if (r == 0 && options->help && (!options->n_args || is_whole_group(options)))
+        return help_all(options->n_args ? options->args[0] : ""), 0;
     if (r < 0 || find_command(cli, err) < 0)
         return -1;
     if (options->help)

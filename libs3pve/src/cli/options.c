@@ -19,7 +19,7 @@ struct row {
     enum kind kind;
     size_t offset;        /* in struct options, for FLAG, COUNT and TEXT */
     const char *argument; /* NULL: takes none */
-    const char *commands; /* those that take it, in one text; NULL: all */
+    const char *commands; /* those that take it, with | between; NULL: all */
     const char *help;
 };
 
@@ -56,18 +56,26 @@ static const struct row rows[] = {
     {"help", 'h', FLAG, AT(help), NULL, NULL, "this text, or a command's"},
     {"version", 0, FLAG, AT(version), NULL, NULL, "print the version"},
 
-    {"long", 'l', FLAG, AT(detailed), NULL, "ls", "size and time as well"},
-    {"recursive", 'r', FLAG, AT(recursive), NULL, "ls rm", "everything below the prefix"},
-    {"bytes", 0, FLAG, AT(bytes), NULL, "ls du status", "sizes in bytes, also on a terminal"},
-    {"yes", 'y', FLAG, AT(yes), NULL, "rm", "do not ask before removing a whole prefix"},
-    {"resume", 0, FLAG, AT(resume), NULL, "put get", "go on where an earlier try broke off"},
+    {"long", 'l', FLAG, AT(detailed), NULL, "ls|volume ls|volume dump", "more about each"},
+    {"recursive", 'r', FLAG, AT(recursive), NULL, "ls|rm", "everything below the prefix"},
+    {"bytes",
+     0,
+     FLAG,
+     AT(bytes),
+     NULL,
+     "ls|du|status|volume ls",
+     "sizes in bytes, also on a terminal"},
+    {"yes", 'y', FLAG, AT(yes), NULL, "rm|volume rm", "do not ask before removing"},
+    {"resume", 0, FLAG, AT(resume), NULL, "put|get", "go on where an earlier try broke off"},
     {"if-absent", 0, FLAG, AT(if_absent), NULL, "put", "fail when the key exists"},
-    {"content-type", 0, TEXT, AT(content_type), "TYPE", "put cp", "media type"},
-    {"storage-class", 0, SETTING, 0, "CLASS", "put cp", "storage class"},
-    {"meta", 'm', META, 0, "NAME=VALUE", "put cp", "user metadata; may be repeated"},
-    {"tags", 0, TEXT, AT(tags), "K=V&K2=V2", "put cp", "object tags, percent-encoded"},
+    {"content-type", 0, TEXT, AT(content_type), "TYPE", "put|cp", "media type"},
+    {"storage-class", 0, SETTING, 0, "CLASS", "put|cp", "storage class"},
+    {"meta", 'm', META, 0, "NAME=VALUE", "put|cp", "user metadata; may be repeated"},
+    {"tags", 0, TEXT, AT(tags), "K=V&K2=V2", "put|cp", "object tags, percent-encoded"},
     {"range", 0, TEXT, AT(range), "A-B", "cat", "bytes A to B, both included; A- or -N"},
     {"expires", 0, TEXT, AT(expires), "TIME", "presign", "lifetime such as 30m, 12h, 7d (1h)"},
+    {"data", 0, FLAG, AT(data), NULL, "volume fsck", "read all data, too"},
+    {"salvage", 0, FLAG, AT(salvage), NULL, "volume export", "zeroes for what is damaged"},
     {"older", 0, TEXT, AT(older), "TIME", "sweep", "only uploads begun so long ago (7d)"},
 };
 
@@ -220,12 +228,12 @@ int options_parse(struct options *options, int argc, char **argv, struct s3pve_e
     return r;
 }
 
-/* Is @word one of the words in @list? */
+/* Is @word one of those in @list? */
 static bool word_in(const char *list, const char *word) {
     size_t len = strlen(word);
 
     for (const char *p = strstr(list, word); p; p = strstr(p + 1, word)) {
-        if ((p == list || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
+        if ((p == list || p[-1] == '|') && (p[len] == '|' || p[len] == '\0'))
             return true;
     }
     return false;
@@ -284,6 +292,27 @@ int options_seconds(
     return fail(
         err, S3PVE_E_INVALID, "--%s wants seconds, or 30m, 12h, 7d, 2w, not '%s'", name, text
     );
+}
+
+/* A fraction is of the unit, and ends at a byte. */
+int options_bytes(const char *text, uint64_t *ret_bytes, struct s3pve_error *err) {
+    static const char units[] = "KMGTP";
+    char *end;
+    long double n;
+    const char *unit;
+
+    errno = 0;
+    n = strtold(text, &end);
+    unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    for (long i = unit ? unit - units + 1 : 0; i > 0; i--)
+        n *= 1024;
+    if (isdigit((unsigned char)*text) && !strpbrk(text, "xXeEnN") && !errno &&
+        (!*end || (unit && !end[1])) && n < (long double)(1ull << 60) &&
+        (long double)(uint64_t)n == n) {
+        *ret_bytes = (uint64_t)n;
+        return 0;
+    }
+    return fail(err, S3PVE_E_INVALID, "a size is bytes, or 16M, 32G, 1.5T, not '%s'", text);
 }
 
 bool options_has_setting(const struct options *options, const char *name) {

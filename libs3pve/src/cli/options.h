@@ -16,7 +16,7 @@
 
 struct options {
     bool json, quiet, no_progress, help, version;
-    bool detailed, recursive, bytes, yes, resume, if_absent;
+    bool detailed, recursive, bytes, yes, resume, if_absent, data, salvage;
     unsigned verbose;
     const char *storage, *config_file;
     const char *content_type, *tags, *range, *expires, *older;
@@ -44,6 +44,9 @@ void options_help(const char *command);
 int options_seconds(
     const char *name, const char *text, unsigned *ret_seconds, struct s3pve_error *err
 );
+
+/* "512", "16M", "32G", "1.5T": bytes, K to P count in 1024.  Return: 0, or -1 (INVALID). */
+int options_bytes(const char *text, uint64_t *ret_bytes, struct s3pve_error *err);
 
 /* Was this option given on the command line, with a value? */
 bool options_has_setting(const struct options *options, const char *name);
