@@ -25,13 +25,15 @@ for my $header (tracked('libs3pve/*.h', 't/lib/*.h')) {
     like(slurp(top() . "/$header"), qr/^#ifndef \w+_H$/m, "$name may be included twice");
 }
 
-my $strict = spew("$scratch/strict.c", "#include <s3pve.h>\nint main(void) { return 0; }\n");
-my ($code, undef, $err) = run_cmd(
-    $cc,
-    qw(-std=c99 -pedantic -Wall -Wextra -Werror -D_POSIX_C_SOURCE=200809L -fsyntax-only),
-    @flags,
-    $strict
-);
-is($code, 0, 's3pve.h is plain C99, for any program') or diag($err);
+for my $header ('s3pve.h', 's3pve-volume.h') {
+    my $strict = spew("$scratch/strict.c", "#include <$header>\nint main(void) { return 0; }\n");
+    my ($code, undef, $err) = run_cmd(
+        $cc,
+        qw(-std=c99 -pedantic -Wall -Wextra -Werror -D_POSIX_C_SOURCE=200809L -fsyntax-only),
+        @flags,
+        $strict
+    );
+    is($code, 0, "$header is plain C99, for any program") or diag($err);
+}
 
 done_testing();
