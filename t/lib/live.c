@@ -103,8 +103,16 @@ static void end_fake(void) {
     fake_dir[0] = '\0';
 }
 
+struct s3pve_config *live_fake_config(const char *timeout_s) {
+    struct s3pve_config *config = read_config(fake_dir);
+
+    set(config, "bucket", "bucket");
+    set(config, "part-size", "5");
+    set(config, "timeout", timeout_s);
+    return config;
+}
+
 struct s3pve_client *live_fake(const char *settings, const char *timeout_s) {
-    struct s3pve_config *config;
     char args[512];
 
     if (!fake_dir[0])
@@ -115,11 +123,7 @@ struct s3pve_client *live_fake(const char *settings, const char *timeout_s) {
         bail_out("%s", fake_dir);
     snprintf(args, sizeof(args), "%s watch=%d >/dev/null", settings, (int)getpid());
     run_fake("start", args);
-    config = read_config(fake_dir);
-    set(config, "bucket", "bucket");
-    set(config, "part-size", "5");
-    set(config, "timeout", timeout_s);
-    return open_client(config);
+    return open_client(live_fake_config(timeout_s));
 }
 
 void live_fake_rule(const char *rule) {

@@ -21,6 +21,7 @@ struct s3pve_client *live_client(const char *prefix);
  * parts are 5 MiB.  A new one ends the last.
  */
 struct s3pve_client *live_fake(const char *settings, const char *timeout_s);
+struct s3pve_config *live_fake_config(const char *timeout_s); /* for more clients of it */
 void live_fake_rule(const char *rule);
 void live_fake_clear(void); /* no rules, no log */
 unsigned live_fake_count(const char *operation);

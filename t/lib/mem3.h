@@ -79,6 +79,7 @@ static struct {
 
 static inline struct s3pve_client *mem3_client(void) {
     mem3.client.config.prefix = (char *)"";
+    mem3.client.caps.put_if_absent = mem3.client.caps.put_if_match = S3PVE_YES;
     return &mem3.client;
 }
 

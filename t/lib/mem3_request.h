@@ -4,6 +4,7 @@
 #ifndef MEM3_REQUEST_H
 #define MEM3_REQUEST_H
 
+#include "core/object.h"
 #include "core/request.h"
 #include "mem3.h"
 
@@ -45,6 +46,25 @@ int s3pve_probe(
 }
 
 void s3pve_client_use_caps(struct s3pve_client *client, const struct s3pve_caps *caps) {
+}
+
+int object_put_once(
+    struct s3pve_client *client,
+    const struct object_source *source,
+    bool *ret_lost,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    return s3pve_object_put(
+        client,
+        source->key,
+        source->iov->iov_base,
+        source->iov->iov_len,
+        source->options,
+        NULL,
+        call,
+        err
+    );
 }
 
 #endif

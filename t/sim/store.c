@@ -97,7 +97,7 @@ static int root_put(
     return rc;
 }
 
-static int root_delete(void *ctx, struct s3pve_error *err) {
+static int root_delete(void *ctx, const char *wanted, struct s3pve_error *err) {
     struct node *node = ctx;
     char etag[ETAG_ROOM];
 

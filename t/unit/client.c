@@ -399,7 +399,6 @@ static struct s3pve_config *changed_config(const char *name, const char *value) 
         {"secret-key", "SK"},
         {name, value}};
     struct s3pve_config *config = s3pve_config_new();
-
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
         if (s3pve_config_set(config, options[i][0], options[i][1], NULL) < 0)
             bail_out("%s", options[i][0]);

@@ -29,7 +29,6 @@ static void new_volume(void) {
 static bool begin(struct guest *guest, const char *node, bool bucket) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
-    mem3_client()->caps.put_if_match = S3PVE_YES;
     if (guest_volumes(guest, mem3_client(), dir, node, MIB(2), 60) &&
         guest_open(guest, bucket, &err))
         return true;

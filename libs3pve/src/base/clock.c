@@ -10,11 +10,19 @@ struct moment {
     int year, month, day, hour, minute, second; /* month and day count from 1 */
 };
 
-int64_t clock_monotonic_ms(void) {
+static int64_t read_ms(clockid_t clock) {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t clock_monotonic_ms(void) {
+    return read_ms(CLOCK_MONOTONIC);
+}
+
+int64_t clock_boottime_ms(void) {
+    return read_ms(CLOCK_BOOTTIME);
 }
 
 int64_t clock_wall_s(void) {

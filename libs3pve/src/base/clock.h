@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 int64_t clock_monotonic_ms(void); /* for deadlines: never goes back, counts from anywhere */
+int64_t clock_boottime_ms(void);  /* the same, and it goes on while the machine sleeps */
 int64_t clock_wall_s(void);       /* seconds since the epoch, as the node believes */
 
 /*

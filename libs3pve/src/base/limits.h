@@ -228,6 +228,8 @@
 #define VOLUME_CALL_MS 30000      /* one request for a volume, tried as often as that allows */
 #define VOLUME_AGAIN_MS 100       /* wait before another, which then doubles ... */
 #define VOLUME_AGAIN_MAX_MS 10000 /* ... up to this: so late it is seen that the store is back */
+#define ARBITER_LIFE_MS 120000    /* Proxmox VE gives a lock away that so long was not renewed */
+#define ARBITER_WAIT_MS 180000    /* for one: a dead node's is waited for, and those before us */
 #define LEASE_RENEW_MS 10000      /* a node says so often that it lives ... */
 #define LEASE_VALID_MS 35000      /* ... believes it for so long, three tries and a slow one ... */
 #define LEASE_OBSERVE_MS 50000    /* ... and is believed dead when nothing changed for so long */

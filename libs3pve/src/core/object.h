@@ -68,6 +68,16 @@ int object_put(
     struct s3pve_error *err
 );
 
+/* The same in one attempt, with the condition told to the server unless it refuses such.  On
+ * failure *ret_lost: it may have been done, or be done yet. */
+int object_put_once(
+    struct s3pve_client *client,
+    const struct object_source *source,
+    bool *ret_lost,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+);
+
 /*
  * May we write, as far as reading can tell?  For conditions that the server does not keep, or was
  * not seen to keep.  @marker: an earlier attempt of ours, which is no conflict; may be NULL.

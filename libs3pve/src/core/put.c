@@ -213,6 +213,35 @@ int object_put(
     return outcome;
 }
 
+int object_put_once(
+    struct s3pve_client *client,
+    const struct object_source *source,
+    bool *ret_lost,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    _cleanup_(request_clear) struct request rq;
+    struct put put = {
+        .client = client,
+        .source = source,
+        .key = source->key,
+        .options = source->options,
+        .conditional = true,
+        .quoted = quotes(client),
+    };
+
+    for (size_t i = 0; i < source->n_iov; i++)
+        put.len += source->iov[i].iov_len;
+    put.in_header = support_of(&put) != S3PVE_NO;
+    span_begin(&put.span, client, call, 0);
+    put_request(&put, &rq);
+    rq.call.max_attempts = 1;
+    if (request_send(client, &rq, err) == 0)
+        return 0;
+    *ret_lost = rq.ambiguous;
+    return -1;
+}
+
 _public_ int s3pve_object_put(
     struct s3pve_client *client,
     const char *key,

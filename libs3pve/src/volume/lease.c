@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/thread.h"
 #include "core/client.h"
 #include "core/error.h"
@@ -30,13 +31,6 @@ struct lease {
     struct s3pve_error failure; /* of the last write, if it failed */
     uint64_t n_tries;
 };
-
-static int64_t boot_ms(void) {
-    struct timespec now;
-
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void key_of(const char *node, char key[LIMIT_KEY]) {
     snprintf(key, LIMIT_KEY, ".s3pve/nodes/%s.json", node);
@@ -99,7 +93,7 @@ static int write_lease(struct lease *lease, int64_t counter, struct s3pve_error 
 /* One write, without the lock held.  Return: ms until the next is due. */
 static unsigned renew(struct lease *lease) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
-    int64_t began_ms = boot_ms();
+    int64_t began_ms = clock_boottime_ms();
     int rc;
 
     pthread_mutex_unlock(&lease->lock);
@@ -108,7 +102,7 @@ static unsigned renew(struct lease *lease) {
     lease->failure = err;
     lease->n_tries++;
     if (rc == 0) {
-        if (boot_ms() >= lease->until_ms)
+        if (clock_boottime_ms() >= lease->until_ms)
             lease->term++;
         lease->until_ms = began_ms + lease->times.valid;
     }
@@ -127,10 +121,10 @@ static void *keep_alive(void *arg) {
             pthread_cond_wait(&lease->changed, &lease->lock);
             continue;
         }
-        due_ms = boot_ms();
+        due_ms = clock_boottime_ms();
         due_ms += renew(lease);
-        while (!lease->stopping && lease->n_holds && boot_ms() < due_ms)
-            wait_ms(lease, due_ms - boot_ms());
+        while (!lease->stopping && lease->n_holds && clock_boottime_ms() < due_ms)
+            wait_ms(lease, due_ms - clock_boottime_ms());
     }
     return NULL;
 }
@@ -180,7 +174,7 @@ int lease_hold(struct lease *lease, const int *cancel, struct s3pve_error *err) 
 
     lease->n_holds++;
     pthread_cond_broadcast(&lease->changed);
-    while (boot_ms() >= lease->until_ms) {
+    while (clock_boottime_ms() >= lease->until_ms) {
         if (is_cancelled(cancel) || lease->n_tries >= failed_tries) {
             lease->n_holds--;
             if (err && lease->failure.code)
@@ -204,7 +198,7 @@ void lease_drop(struct lease *lease) {
 uint64_t lease_term(struct lease *lease) {
     LOCK_SCOPE(&lease->lock);
 
-    return boot_ms() < lease->until_ms ? lease->term : 0;
+    return clock_boottime_ms() < lease->until_ms ? lease->term : 0;
 }
 
 /* ----------------------------------------------------------- another's life */
@@ -277,13 +271,14 @@ int lease_owner_lives(
     struct s3pve_error *err
 ) {
     const int *cancel = call ? call->cancel : NULL;
-    int64_t began_ms = boot_ms(), most_ms = call && call->timeout_ms ? call->timeout_ms : INT64_MAX;
+    int64_t began_ms = clock_boottime_ms(),
+            most_ms = call && call->timeout_ms ? call->timeout_ms : INT64_MAX;
     struct sighting first, now;
     int64_t since_ms, looked_ms;
 
     if (look(lease, node, cancel, &first, err) < 0)
         return -1;
-    since_ms = looked_ms = boot_ms();
+    since_ms = looked_ms = clock_boottime_ms();
     now = first;
     while (same(&first, &now) && !is_another_boot(&now, node)) {
         if (is_cancelled(cancel))
@@ -299,7 +294,7 @@ int lease_owner_lives(
         pthread_mutex_lock(&lease->lock);
         wait_ms(lease, lease->times.renew / 4);
         pthread_mutex_unlock(&lease->lock);
-        looked_ms = boot_ms();
+        looked_ms = clock_boottime_ms();
         if (look(lease, node, cancel, &now, err) < 0)
             return -1;
     }

@@ -75,7 +75,7 @@ int volume_delete_root(
         return -1;
     if (memcmp(root.uuid, marked->uuid, UUID_LEN) != 0 || (!root.deleting && !root.moving_to[0]))
         return error_set(err, S3PVE_E_CONFLICT, "there is another volume of this name by now");
-    return store->root_delete(ctx, err);
+    return store->root_delete(ctx, etag, err);
 }
 
 int volume_delete(

@@ -58,7 +58,8 @@ struct volume_store {
       struct s3pve_error *err);
     int (*objects_delete
     )(void *ctx, const char (*names)[OBJECT_NAME], uint32_t n, struct s3pve_error *err);
-    int (*root_delete)(void *ctx, struct s3pve_error *err);
+    /* The version @etag; where the server knows no such condition: what is there. */
+    int (*root_delete)(void *ctx, const char *etag, struct s3pve_error *err);
 
     /* Does the process that owns it live?  May take as long as a lease. */
     int (*owner_lives

@@ -7,6 +7,7 @@
 #include "base/thread.h"
 #include "core/error.h"
 #include "volume/runtime_private.h"
+#include "volume/store_private.h"
 
 static struct runtime *runtime_new(struct volumes *volumes) {
     struct runtime *rt = calloc(1, sizeof(*rt));
@@ -24,28 +25,6 @@ static struct runtime *runtime_new(struct volumes *volumes) {
     pthread_condattr_destroy(&attr);
     runtime_ops_init(rt);
     return rt;
-}
-
-/* Two owners of a volume are found out by this alone. */
-static int check_server(struct s3pve_client *client, struct s3pve_error *err) {
-    struct s3pve_caps caps;
-
-    pthread_mutex_lock(&client->lock);
-    caps = client->caps;
-    pthread_mutex_unlock(&client->lock);
-    if (caps.put_if_match == S3PVE_UNKNOWN) {
-        if (s3pve_probe(client, &caps, NULL, err) < 0)
-            return error_wrap(err, "what the server can do");
-        s3pve_client_use_caps(client, &caps);
-    }
-    if (caps.put_if_match == S3PVE_YES)
-        return 0;
-    return error_set(
-        err,
-        S3PVE_E_UNSUPPORTED,
-        "this server does not keep the condition If-Match, without which two nodes could write to "
-        "one volume"
-    );
 }
 
 static uint64_t ring_len_for(const struct volumes *volumes, uint64_t size) {
@@ -112,8 +91,9 @@ static int open_volume(
     struct s3pve_error *err
 ) {
     struct volumes *volumes = rt->volumes;
+    bool by_lock;
 
-    if (check_server(volumes->client, err) < 0 || read_params(rt, options, err) < 0)
+    if (store_choose_swap(&rt->store, &by_lock, err) < 0 || read_params(rt, options, err) < 0)
         return -1;
     if (lease_hold(volumes->lease, cancel, err) < 0)
         return -1;

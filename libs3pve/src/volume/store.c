@@ -3,44 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
-#include "base/clock.h"
 #include "core/error.h"
 #include "volume/store_private.h"
-
-static unsigned left_ms(const struct store *store) {
-    int64_t ms = store->until_ms - clock_monotonic_ms();
-
-    return ms > 1 ? (unsigned)ms : 1;
-}
-
-struct s3pve_call store_call(const struct store *store) {
-    struct s3pve_call call = {.timeout_ms = VOLUME_CALL_MS, .cancel = store->cancel};
-
-    if (store->until_ms && left_ms(store) < call.timeout_ms)
-        call.timeout_ms = left_ms(store);
-    return call;
-}
-
-static bool is_cancelled(const struct store *store) {
-    return store->cancel && __atomic_load_n(store->cancel, __ATOMIC_RELAXED);
-}
-
-bool store_again(const struct store *store, unsigned n) {
-    int64_t most = n < 10 ? (int64_t)VOLUME_AGAIN_MS << n : VOLUME_AGAIN_MAX_MS;
-    int64_t until;
-    uint32_t chance = 0;
-
-    if (most > VOLUME_AGAIN_MAX_MS)
-        most = VOLUME_AGAIN_MAX_MS;
-    if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) < 0)
-        chance = 0;
-    until = clock_monotonic_ms() + most / 2 + chance % (most / 2);
-    while (!is_cancelled(store) && clock_monotonic_ms() < until)
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-    return !is_cancelled(store);
-}
 
 /* --------------------------------------------------------------------- root */
 
@@ -71,12 +36,31 @@ static int root_put(
     };
     struct s3pve_info info;
     char key[KEY_ROOM];
+    bool by_lock;
 
+    if (store_choose_swap(store, &by_lock, err) < 0)
+        return -1;
+    if (by_lock)
+        return store_put_by_lock(store, text, etag, new_etag, err);
     snprintf(key, sizeof(key), "%s/volume.json", store->folder);
     if (s3pve_object_put(store->client, key, text, strlen(text), &options, &info, &call, err) < 0)
         return -1;
     strcpy(new_etag, info.etag);
     return 0;
+}
+
+static int root_delete(void *ctx, const char *etag, struct s3pve_error *err) {
+    struct store *store = ctx;
+    struct s3pve_call call = store_call(store);
+    char key[KEY_ROOM];
+    bool by_lock;
+
+    if (store_choose_swap(store, &by_lock, err) < 0)
+        return -1;
+    if (by_lock)
+        return store_remove_by_lock(store, etag, err);
+    snprintf(key, sizeof(key), "%s/volume.json", store->folder);
+    return s3pve_object_delete(store->client, key, &call, err);
 }
 
 /* A volume that was renamed keeps its data where it was. */
@@ -117,48 +101,11 @@ int store_root(
 int store_create(
     struct store *store, uint64_t size, uint32_t segment_blocks, struct s3pve_error *err
 ) {
-    struct s3pve_call call = store_call(store);
-    struct s3pve_put_options options = {.content_type = "application/json", .if_absent = true};
-    struct root root = {.size = size, .rev = 1, .segment_blocks = segment_blocks};
-    _free_ char *text = NULL;
-    char key[KEY_ROOM];
+    struct root root = {.size = size, .segment_blocks = segment_blocks};
 
     if (getrandom(root.uuid, UUID_LEN, 0) != UUID_LEN)
         return error_set(err, S3PVE_E_IO, "no random bytes");
-    snprintf(key, sizeof(key), "%s/volume.json", store->folder);
-    if (root_encode(&root, &text, err) < 0)
-        return -1;
-    return s3pve_object_put(store->client, key, text, strlen(text), &options, NULL, &call, err);
-}
-
-/* ------------------------------------------------------------------ objects */
-
-int store_put(
-    struct store *store, const char *name, const void *data, size_t len, struct s3pve_error *err
-) {
-    struct s3pve_call call = store_call(store);
-    char key[KEY_ROOM];
-
-    snprintf(key, sizeof(key), "%s/%s", store->data, name);
-    return s3pve_object_put(store->client, key, data, len, NULL, NULL, &call, err);
-}
-
-int store_get(
-    struct store *store,
-    const char *name,
-    uint64_t offset,
-    void *data,
-    size_t len,
-    size_t *ret_len,
-    struct s3pve_error *err
-) {
-    struct s3pve_call call = store_call(store);
-    char key[KEY_ROOM];
-
-    snprintf(key, sizeof(key), "%s/%s", store->data, name);
-    return s3pve_object_pread(
-        store->client, key, NULL, data, len, offset, ret_len, NULL, &call, err
-    );
+    return volume_create(&store_ops, store, &root, err);
 }
 
 /* ---------------------------------------------------------------------- log */
@@ -224,7 +171,7 @@ static int owner_lives(
     struct volume_node owner = {0};
 
     if (store->until_ms)
-        call.timeout_ms = left_ms(store);
+        call.timeout_ms = store_left_ms(store);
     snprintf(owner.name, sizeof(owner.name), "%s", node);
     snprintf(owner.incarnation, sizeof(owner.incarnation), "%s", incarnation);
     return lease_owner_lives(store->lease, &owner, &call, ret_lives, err);
@@ -289,7 +236,7 @@ static uint32_t store_random(void *ctx) {
 const struct volume_store store_ops = {
     .root_get = root_get,
     .root_put = root_put,
-    .root_delete = store_root_delete,
+    .root_delete = root_delete,
     .log_list = log_list,
     .header_get = header_get,
     .pages_get = store_pages_get,

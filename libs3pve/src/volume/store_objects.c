@@ -115,12 +115,3 @@ int store_objects_delete(
     }
     return s3pve_object_delete_many(store->client, keys, n, &call, err);
 }
-
-int store_root_delete(void *ctx, struct s3pve_error *err) {
-    struct store *store = ctx;
-    struct s3pve_call call = store_call(store);
-    char key[KEY_ROOM];
-
-    snprintf(key, sizeof(key), "%s/volume.json", store->folder);
-    return s3pve_object_delete(store->client, key, &call, err);
-}

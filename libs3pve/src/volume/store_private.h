@@ -8,6 +8,22 @@
 
 #define KEY_ROOM (LIMIT_KEY + 64)
 
+unsigned store_left_ms(const struct store *store); /* until until_ms, which is set; never 0 */
+
+/* --- store_arbiter.c */
+
+/* Whether roots are swapped under a lock.  0, or -1 (UNSUPPORTED: there is no way; what the probe
+ * failed with). */
+int store_choose_swap(const struct store *store, bool *ret_by_lock, struct s3pve_error *err);
+int store_put_by_lock(
+    struct store *store,
+    const char *text,
+    const char *etag,
+    char new_etag[ETAG_ROOM],
+    struct s3pve_error *err
+);
+int store_remove_by_lock(struct store *store, const char *etag, struct s3pve_error *err);
+
 /* --- store_objects.c */
 
 int store_pages_get(
@@ -30,6 +46,5 @@ int store_objects_list(
 int store_objects_delete(
     void *ctx, const char (*names)[OBJECT_NAME], uint32_t n, struct s3pve_error *err
 );
-int store_root_delete(void *ctx, struct s3pve_error *err);
 
 #endif
