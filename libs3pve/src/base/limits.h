@@ -205,6 +205,7 @@
 #define FILE_ROOM MIB(256)        /* of a new file, before it first has to grow */
 #define FILE_THREADS 8            /* that wait for room for files, or for their length to be safe */
 #define LENGTH_AGE_MS 5000        /* of a length that the root does not have */
+#define LOST_JOURNAL_DAYS 30u     /* that one of a lost epoch is kept, for people */
 #define LIST_ROOTS 16             /* read at once */
 #define VOLUME_LINGER_MS 10000    /* open, and nobody uses it: a tool may come back */
 #define LOOK_AGAIN_MS 5000        /* at the root of what could not be opened */
@@ -223,6 +224,7 @@
 #define VOLUME_AHEAD_MAX MIB(8)   /* ... and in the end */
 #define VOLUME_AHEAD_REQUESTS 8   /* READ_RUNs of that at once, of a volume */
 #define CANCEL_LOOK_MS 50         /* between two looks at whether a call is to end */
+#define ROOT_LOOK_MS 10           /* ... and at whether a checkpoint is published */
 #define WAKE_MIN_MS 100           /* between two looks at whether it is time */
 #define LEASE_LOOK_MS 500         /* and at the lease, while a flush waits */
 #define VOLUME_CALL_MS 30000      /* one request for a volume, tried as often as that allows */

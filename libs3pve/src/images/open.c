@@ -6,6 +6,8 @@
 #include "core/error.h"
 #include "images/length.h"
 
+#define HAND_BACK_TRIES 2
+
 static void set_runtime(struct s3pve_volume *volume, struct runtime *runtime) {
     LOCK_SCOPE(&volume->all->lock);
 
@@ -49,14 +51,40 @@ int open_set_active(struct s3pve_volume *volume, bool active, struct s3pve_error
     return 0;
 }
 
-void open_forget(struct s3pve_volume *volume) {
+static void forget(struct s3pve_volume *volume) {
+    LOCK_SCOPE(&volume->all->lock);
+
+    volume->active = volume->left = false;
+    volume->uuid[0] = '\0';
+}
+
+/* The bucket has all of it. */
+static void remove_all(struct s3pve_volume *volume) {
     if (volume->runtime)
         open_drop(volume);
     if (volume->uuid[0])
         state_remove(volume->all->state_dir, volume->uuid);
-    LOCK_SCOPE(&volume->all->lock);
-    volume->active = volume->left = false;
-    volume->uuid[0] = '\0';
+    forget(volume);
+}
+
+/* It is another's, and the journal may have what that one does not: no use to anybody but people.
+ */
+static void lose(struct s3pve_volume *volume) {
+    if (volume->runtime)
+        open_drop(volume);
+    if (volume->uuid[0] && state_set_aside(volume->all->state_dir, volume->uuid))
+        client_log(
+            volume->all->client,
+            S3PVE_LOG_ERROR,
+            "volume",
+            volume->name,
+            "it is not this node's any more: what only its journal has is kept for %u days in "
+            "%s/%s",
+            LOST_JOURNAL_DAYS,
+            volume->all->state_dir,
+            volume->uuid
+        );
+    forget(volume);
 }
 
 /* -------------------------------------------------------------------- opening */
@@ -213,9 +241,11 @@ int open_delete(struct s3pve_volume *volume, struct limit *limit, struct s3pve_e
     if (volume->runtime)
         open_drop(volume);
     if (idle_delete(&idle, &volume->all->me, &volume->all->times, &cause) == 0) {
-        open_forget(volume);
+        remove_all(volume);
         return 0;
     }
+    if (cause.code == S3PVE_E_NOT_FOUND)
+        remove_all(volume);
     limit_why(limit, &cause);
     if (err)
         *err = cause;
@@ -224,20 +254,25 @@ int open_delete(struct s3pve_volume *volume, struct limit *limit, struct s3pve_e
 
 /* --------------------------------------------------------------- handing back */
 
-/* What this node once had may be another's by now, or nobody's: nothing to do. */
+/* What this node once had may be another's by now, or nobody's: 1, nothing to do. */
 static int open_what_is_left(
     struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err
 ) {
     _cleanup_(idle_end) struct idle idle = {0};
     struct s3pve_error cause = S3PVE_ERROR_INIT;
+    const struct root_owner *owner = &idle.root.owner;
 
     if (look(volume, limit, &idle, &cause) == 0) {
-        if (!is_mine(volume, &idle.root))
-            return 1;
-        return open_volume(volume, limit, err);
+        if (is_mine(volume, &idle.root))
+            return open_volume(volume, limit, err);
+        if (strcmp(owner->node, volume->all->me.name) == 0)
+            remove_all(volume); /* closed by us, and then we died */
+        else
+            lose(volume);
+        return 1;
     }
     if (cause.code == S3PVE_E_NOT_FOUND)
-        return 1;
+        return lose(volume), 1;
     if (err)
         *err = cause;
     return -1;
@@ -246,9 +281,11 @@ static int open_what_is_left(
 static int hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
     struct runtime_wait wait = limit_wait(limit);
 
+    if (wait.timeout_ms > 2 * CANCEL_LOOK_MS)
+        wait.timeout_ms -= CANCEL_LOOK_MS; /* so that it can say how much is missing */
     if (length_store(volume, &wait, err) == 0 &&
         runtime_hand_back(volume->runtime, &wait, err) == 0) {
-        open_forget(volume);
+        remove_all(volume);
         return 0;
     }
     limit_why(limit, err);
@@ -257,27 +294,33 @@ static int hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3
     return error_wrap(err, "%s", volume->name);
 }
 
-int open_hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
+/* One that failed is as if this process had died with it. */
+static void drop_failed(struct s3pve_volume *volume) {
     struct s3pve_error cause = S3PVE_ERROR_INIT;
+
+    if (!volume->runtime || has_failed(volume, &cause) == 0)
+        return;
+    client_log(volume->all->client, S3PVE_LOG_WARNING, "volume", volume->name, "%s", cause.message);
+    open_drop(volume);
+}
+
+int open_hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
+    struct s3pve_error cause;
     int rc;
 
     if (!volume->runtime && !volume->left && !volume->active)
         return 0;
-    if (volume->runtime && has_failed(volume, &cause) < 0) {
-        client_log(
-            volume->all->client, S3PVE_LOG_WARNING, "volume", volume->name, "%s", cause.message
-        );
-        open_drop(volume);
+    for (int i = 0; i < HAND_BACK_TRIES; i++) {
+        cause = S3PVE_ERROR_INIT;
+        drop_failed(volume);
+        rc = volume->runtime ? 0 : open_what_is_left(volume, limit, &cause);
+        if (rc == 0)
+            rc = hand_back(volume, limit, &cause);
+        if (rc >= 0 || volume->runtime || !limit_left_ms(limit))
+            break; /* else it may be another's by now, or closed */
     }
-    rc = volume->runtime ? 0 : open_what_is_left(volume, limit, &cause);
-    if (rc > 0) {
-        open_forget(volume);
-        return 0;
-    }
-    if (rc == 0)
-        rc = hand_back(volume, limit, &cause);
     set_failed(volume, rc < 0 ? &cause : NULL);
     if (rc < 0 && err)
         *err = cause;
-    return rc;
+    return rc < 0 ? -1 : 0;
 }

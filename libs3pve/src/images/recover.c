@@ -28,6 +28,7 @@ static int note(void *ctx, const char *uuid) {
     struct limit limit;
     struct state state;
 
+    state_purge(all->state_dir, uuid, LOST_JOURNAL_DAYS);
     if (state_read(all->state_dir, uuid, &state, &err) < 0) {
         if (err.code != S3PVE_E_NOT_FOUND)
             warn(all, uuid, &err);

@@ -2,16 +2,21 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "core/error.h"
 #include "images/state.h"
+#include "volume/jrecord.h"
 
 #define NAME "volume"
+#define LOST "journal-lost-" /* as journal_file.h calls them, too */
 #define NAME_NEW "volume.new"
 #define TEXT_MAX 4096 /* bytes of the file */
 
@@ -134,6 +139,56 @@ void state_remove(const char *dir, const char *uuid) {
         unlinkat(folder, names[i], 0);
     snprintf(path, sizeof(path), "%s/%s", dir, uuid);
     rmdir(path); /* not if something was set aside */
+}
+
+/* Nothing was ever written to it since it was made or emptied. */
+static bool is_empty(int folder) {
+    _cleanup_(close_fdp) int fd = openat(folder, "journal", O_RDONLY | O_CLOEXEC);
+    uint8_t blocks[2 * BLOCK];
+    struct superblock a, b;
+    bool has_a, has_b;
+
+    if (fd < 0 || pread(fd, blocks, sizeof(blocks), 0) != (ssize_t)sizeof(blocks))
+        return fd < 0 && errno == ENOENT;
+    has_a = superblock_decode(&a, blocks);
+    has_b = superblock_decode(&b, blocks + BLOCK);
+    if (has_a && has_b)
+        return a.generation > b.generation ? !a.nonce : !b.nonce;
+    return has_a ? !a.nonce : !has_b || !b.nonce;
+}
+
+bool state_set_aside(const char *dir, const char *uuid) {
+    _cleanup_(close_fdp) int folder = open_folder(dir, uuid);
+    char name[64];
+    bool keep = folder >= 0 && !is_empty(folder);
+
+    snprintf(name, sizeof(name), LOST "%" PRId64, clock_wall_s());
+    if (keep)
+        renameat(folder, "journal", folder, name);
+    state_remove(dir, uuid);
+    return keep;
+}
+
+void state_purge(const char *dir, const char *uuid, unsigned days) {
+    int folder = open_folder(dir, uuid);
+    DIR *stream = folder >= 0 ? fdopendir(folder) : NULL;
+    int64_t before_s = clock_wall_s() - (int64_t)days * 86400;
+    struct dirent *entry;
+    char path[PATH_MAX];
+    struct stat st;
+
+    if (!stream) {
+        if (folder >= 0)
+            close(folder);
+        return;
+    }
+    while ((entry = readdir(stream)))
+        if (strncmp(entry->d_name, LOST, strlen(LOST)) == 0 &&
+            fstatat(folder, entry->d_name, &st, 0) == 0 && st.st_mtime < before_s)
+            unlinkat(folder, entry->d_name, 0);
+    closedir(stream);
+    snprintf(path, sizeof(path), "%s/%s", dir, uuid);
+    rmdir(path); /* if that was all */
 }
 
 static bool is_uuid(const char *name) {

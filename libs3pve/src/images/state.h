@@ -34,6 +34,12 @@ bool state_has_journal(const char *dir, const char *uuid);
 /* All of it but journals that were set aside; the volume must not be open. */
 void state_remove(const char *dir, const char *uuid);
 
+/* The same, but a journal that may have what the bucket does not gets another name.  Return:
+ * whether there was one. */
+bool state_set_aside(const char *dir, const char *uuid);
+/* Journals that were set aside so long ago go. */
+void state_purge(const char *dir, const char *uuid, unsigned days);
+
 /* Each folder of a volume.  Return: 0, or -1 (IO), or what each() returned other than 0. */
 int state_each(
     const char *dir, int (*each)(void *ctx, const char *uuid), void *ctx, struct s3pve_error *err

@@ -124,8 +124,6 @@ int open_delete(struct s3pve_volume *volume, struct limit *limit, struct s3pve_e
 int open_rename(
     struct s3pve_volume *volume, const char *name, struct limit *limit, struct s3pve_error *err
 );
-/* It is not this node's any more, or never was. */
-void open_forget(struct s3pve_volume *volume);
 
 /* --- keeper.c */
 

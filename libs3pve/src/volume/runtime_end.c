@@ -127,17 +127,13 @@ static struct store store_for(const struct runtime *rt, const struct runtime_wai
 
 /* A checkpoint that is being published has it for as long as one request. */
 static int take_root(struct runtime *rt, const struct store *store, struct s3pve_error *err) {
-    int64_t look_ms = clock_monotonic_ms();
-    struct timespec look;
-
-    do {
+    while (pthread_mutex_trylock(&rt->root_lock) != 0) {
         if (is_set(store->cancel))
             return error_set(err, S3PVE_E_CANCELLED, "cancelled");
-        if (look_ms >= store->until_ms)
+        if (clock_monotonic_ms() >= store->until_ms)
             return error_set(err, S3PVE_E_TIMEOUT, "the store does not take a checkpoint");
-        look_ms += CANCEL_LOOK_MS;
-        look = runtime_time(look_ms);
-    } while (pthread_mutex_clocklock(&rt->root_lock, CLOCK_MONOTONIC, &look) != 0);
+        nanosleep(&(struct timespec){.tv_nsec = ROOT_LOOK_MS * 1000000L}, NULL);
+    }
     return 0;
 }
 
