@@ -25,12 +25,15 @@ sub new ($class, $server, $bucket, $dir) {
 
 sub name ($self) { return '100/vm-100-disk-0.raw' }
 
-# $end: "back", or how it dies.  $create: bytes of a new volume, or 0.
+# $end: "back" or "kill", or one of them and options for t/nbd/volume.  $create: bytes of a new volume,
+# or 0.
 sub write ($self, $end, $create, @commands) { ## no critic (ProhibitBuiltinHomonyms)
     my $socket = "$self->{dir}/nbd";
+    my @options = ref($end) ? @$end : ($end);
+    $end = shift(@options);
     my $pid = open2(
         my $out, my $in, build() . '/t/nbd/volume',
-        ($create ? ('-c', $create) : ()),
+        ($create ? ('-c', $create) : ()), @options,
         $self->{server}{config},
         $self->{bucket}, "$self->{dir}/state", $socket,
     );
