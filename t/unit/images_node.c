@@ -221,6 +221,7 @@ static void test_close_fails(void) {
     ok(err.code, "... says why: %s", err.message);
     mem3.fail = NULL;
     ok(stats_of(one, DISK, &stats) && stats.active, "... stays active");
+    ok(stats.waiting.code && !stats.failure.code, "... which is no end: %s", stats.waiting.message);
     volume = hold(one, DISK);
     ok(volume, "... is opened again for who wants it %s", err.message);
     is_int(put_bytes(volume, 0, 5000, 2), 0, "... who can write");

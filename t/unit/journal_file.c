@@ -25,6 +25,17 @@ static struct journal_file *open_it(uint64_t ring_len) {
     return file;
 }
 
+/* ... and there is a journal. */
+static struct journal_file *make_it(uint64_t ring_len) {
+    struct journal_file *file = open_it(ring_len);
+    struct superblock superblock = {.generation = 1, .ring_len = ring_len, .seed = 5};
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+
+    if (file && journal_file_write_superblock(file, &superblock, &err) < 0)
+        printf("# %s\n", err.message);
+    return file;
+}
+
 static unsigned count_named(const char *start) {
     DIR *dir = opendir(folder);
     struct dirent *entry;
@@ -40,6 +51,7 @@ static void test_making(void) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct journal_file *file = NULL, *second = NULL;
     uint8_t blocks[2 * BLOCK], nothing[2 * BLOCK] = {0};
+    struct superblock superblock = {.generation = 1, .ring_len = RING, .seed = 5};
     char path[300];
     struct stat st;
 
@@ -53,6 +65,9 @@ static void test_making(void) {
     is_int((long long)journal_file_ring_len(file), RING, "... as long as it was asked for");
     is_int(journal_file_superblocks(file, blocks, &err), 0, "its superblocks");
     ok(memcmp(blocks, nothing, sizeof(blocks)) == 0, "... are zeroes");
+    is_int(count_named("journal"), 0, "... and there is nothing yet");
+    is_int(journal_file_write_superblock(file, &superblock, &err), 0, "one is written");
+    is_int(count_named("journal"), 1, "... and then there is");
     snprintf(path, sizeof(path), "%s/journal", folder);
     stat(path, &st);
     ok((uint64_t)st.st_blocks * 512 >= RING, "it has all the space it will need");
@@ -67,7 +82,7 @@ static void test_making(void) {
 }
 
 static void test_bytes(void) {
-    struct journal_file *file = open_it(RING);
+    struct journal_file *file = make_it(RING);
     struct superblock superblock = {.generation = 3, .ring_len = RING, .seed = 7}, back;
     struct s3pve_error err = S3PVE_ERROR_INIT;
     uint8_t a[BLOCK], b[2 * BLOCK], in[3 * BLOCK], blocks[2 * BLOCK];
@@ -94,7 +109,7 @@ static void test_bytes(void) {
 
 /* D7 */
 static void test_sums(void) {
-    struct journal_file *file = open_it(RING);
+    struct journal_file *file = make_it(RING);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     uint8_t a[2 * BLOCK], in[2 * BLOCK];
     struct iovec iov = {a, sizeof(a)};
@@ -122,7 +137,7 @@ static void test_sums(void) {
 }
 
 static void test_aside(void) {
-    struct journal_file *file = open_it(RING);
+    struct journal_file *file = make_it(RING);
     struct s3pve_error err = S3PVE_ERROR_INIT;
     uint8_t blocks[2 * BLOCK];
     struct superblock back;

@@ -187,6 +187,19 @@ static void add_stats(const struct runtime_stats *from, struct s3pve_volume_stat
     stats->failure = from->failure;
 }
 
+/* Not open: was the last try the end of it, or will it be tried again? */
+static void add_failed(const struct s3pve_error *failed, struct s3pve_volume_stats *stats) {
+    switch (failed->code) {
+    case S3PVE_E_TIMEOUT:
+    case S3PVE_E_CANCELLED:
+    case S3PVE_E_IO:
+    case S3PVE_E_THROTTLED:
+    case S3PVE_E_NOMEM:
+    case S3PVE_E_NO_SPACE: stats->waiting = *failed; break;
+    default: stats->failure = *failed;
+    }
+}
+
 _public_ int s3pve_volumes_next(
     struct s3pve_volumes *all, size_t index, struct s3pve_volume_stats *ret_stats
 ) {
@@ -203,7 +216,7 @@ _public_ int s3pve_volumes_next(
     ){.info = volume->info, .active = volume->active, .n_held = volume->n_held};
     strcpy(ret_stats->info.name, volume->name);
     if (!volume->runtime) {
-        ret_stats->failure = volume->failed;
+        add_failed(&volume->failed, ret_stats);
         return 0;
     }
     runtime_stats(volume->runtime, &now);

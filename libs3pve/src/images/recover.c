@@ -41,6 +41,8 @@ static int note(void *ctx, const char *uuid) {
         if (!volume->runtime && !volume->uuid[0]) {
             strcpy(volume->uuid, uuid);
             volume->left = true;
+            volume->info.state = S3PVE_VOLUME_OPEN;
+            strcpy(volume->info.node, all->me.name);
             volume->active = state.active && strcmp(state.incarnation, all->me.incarnation) == 0;
         }
         pthread_mutex_unlock(&all->lock);

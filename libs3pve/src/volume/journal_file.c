@@ -150,7 +150,7 @@ static int find(struct journal_file *file, struct s3pve_error *err) {
 static int open_in(struct journal_file *file, struct s3pve_error *err) {
     if (enter(file, err) < 0 || lock(file, err) < 0 || find(file, err) < 0)
         return -1;
-    return file->fd < 0 ? make(file, err) : 0;
+    return file->fd < 0 ? check_space(file, err) : 0;
 }
 
 int journal_file_open(
@@ -216,6 +216,10 @@ static int read_at(
 int journal_file_superblocks(
     struct journal_file *file, uint8_t blocks[2 * BLOCK], struct s3pve_error *err
 ) {
+    if (file->fd < 0) {
+        memset(blocks, 0, HEAD);
+        return 0;
+    }
     return read_at(file, 0, blocks, HEAD, err);
 }
 
@@ -226,6 +230,8 @@ int journal_file_write_superblock(
     struct iovec iov = {block, BLOCK};
     ssize_t n;
 
+    if (file->fd < 0 && make(file, err) < 0)
+        return -1;
     superblock_encode(superblock, block);
     n = pwritev2(file->fd, &iov, 1, (off_t)(superblock->generation % 2 * BLOCK), RWF_DSYNC);
     return n == BLOCK ? 0 : fail(file, "write of its superblock", err);

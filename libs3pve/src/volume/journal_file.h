@@ -20,7 +20,8 @@ struct journal_file;
 
 /*
  * @folder is made when missing, below one that exists.  @ring_len: bytes of a ring that has yet to
- * be made; one that is there keeps its length.
+ * be made, with its first superblock: who finds that the volume is another's has not filled a disk
+ * with zeroes; until then both superblocks are.  One that is there keeps its length.
  * Return: 0, or -1 (CONFLICT: another process has it; NO_SPACE, IO, NOMEM).
  */
 int journal_file_open(

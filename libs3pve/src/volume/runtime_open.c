@@ -133,7 +133,7 @@ int runtime_open(
     snprintf(rt->store.folder, sizeof(rt->store.folder), "%s", folder);
     if (open_volume(rt, options, cancel, err) < 0 || start(rt, err) < 0) {
         runtime_close(rt);
-        return error_wrap(err, "volume %s", folder);
+        return -1;
     }
     *ret_runtime = rt;
     return 0;
