@@ -48,6 +48,23 @@ const struct segment_id *forward_find(struct forward *log, uint64_t seq) {
     return NULL;
 }
 
+/* Who writes has committed his epoch, and the root has it until a checkpoint covers it. */
+static bool is_known(const struct root *root, const struct segment_id *id) {
+    if (root->n_epochs && id->epoch < root->epochs[0].epoch)
+        return true;
+    for (uint32_t i = 0; i < root->n_epochs; i++)
+        if (root->epochs[i].epoch == id->epoch && root->epochs[i].nonce == id->nonce)
+            return true;
+    return false;
+}
+
+const struct segment_id *forward_stranger(const struct forward *log) {
+    for (size_t i = 0; i < log->n; i++)
+        if (!is_known(log->root, &log->ids[i]))
+            return &log->ids[i];
+    return NULL;
+}
+
 bool forward_follows(
     const struct segment *segment, uint64_t tip, uint64_t jseq, const uint8_t hash[HASH_LEN]
 ) {

@@ -25,6 +25,10 @@ int forward_add(struct forward *log, const struct segment_id *id);
  * of seq. */
 const struct segment_id *forward_find(struct forward *log, uint64_t seq);
 
+/* A segment of an owner who never got the volume by the root's word, or NULL: there should be none.
+ * Whom a checkpoint let the root forget is not looked at. */
+const struct segment_id *forward_stranger(const struct forward *log);
+
 /* Does it go on from segment @tip, whose last record is @jseq and whose header has that @hash? */
 bool forward_follows(
     const struct segment *segment, uint64_t tip, uint64_t jseq, const uint8_t hash[HASH_LEN]

@@ -131,13 +131,39 @@ static int note_strays(struct opening *o, const struct forward *log, struct s3pv
     return 0;
 }
 
+/*
+ * Two nodes that had the volume at the same time, each with its own idea of the root, or a root
+ * from before: on a server that keeps conditions it cannot be.  Who was faster than us is no
+ * stranger.
+ */
+static int check_fork(const struct opening *o, const struct forward *log, struct s3pve_error *err) {
+    const struct segment_id *stranger = forward_stranger(log);
+    _cleanup_(root_clear) struct root now = {0};
+    char etag[ETAG_ROOM], name[SEGMENT_NAME];
+
+    if (!stranger)
+        return 0;
+    if (root_read(o->store, o->ctx, &now, etag, err) < 0)
+        return -1;
+    if (now.owner.epoch != o->root->owner.epoch || now.owner.nonce != o->nonce)
+        return error_set(err, S3PVE_E_CONFLICT, "node '%s' was faster", now.owner.node);
+    segment_name(name, stranger);
+    return error_set(
+        err,
+        S3PVE_E_CORRUPT,
+        "%s is of an owner whom volume.json does not know: two nodes have written to the volume; "
+        "what volume.json knows is whole, and opens when segments of others are deleted",
+        name
+    );
+}
+
 /* Up to the first segment that is missing: the cut. */
 static int roll_forward(struct opening *o, struct s3pve_error *err) {
     _cleanup_(forward_clear
     ) struct forward log = {.volume = o->volume, .store = o->store, .ctx = o->ctx, .root = o->root};
 
     if (load_checkpoint(o->volume, o->store, o->ctx, o->root, err) < 0 ||
-        forward_list(&log, err) < 0 || forward_roll(&log, err) < 0)
+        forward_list(&log, err) < 0 || check_fork(o, &log, err) < 0 || forward_roll(&log, err) < 0)
         return -1;
     if (note_strays(o, &log, err) < 0)
         return -1;
