@@ -225,6 +225,31 @@ static void test_no_locks(void) {
     s3pve_client_close(client);
 }
 
+static void test_quorum(void) {
+    struct s3pve_client *client;
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    struct guest guest;
+    uint32_t block[BLOCK / 4] = {1};
+    char away[200];
+
+    snprintf(away, sizeof(away), "%s.away", locks);
+    s3pve_client_close(live_fake("conditions=off", "20"));
+    client = open_client(locks);
+    guest_create(client, SIZE, 128);
+    guest_volumes(&guest, client, dir, "n3", MIB(8), SCALE);
+    ok(guest_open(&guest, true, &err), "a volume %s", err.message);
+    rename(locks, away);
+    is_int(guest_write(&guest, block, 0, BLOCK), 0, "without quorum it goes on writing");
+    is_int(guest_flush(&guest), 0, "... and flushing");
+    is_int(runtime_hand_back(guest.runtime, &WAIT(3000), &err), -1, "it is not handed back");
+    ok(strstr(err.message, locks), "... which is told: %s", err.message);
+    rename(away, locks);
+    err = S3PVE_ERROR_INIT;
+    is_int(runtime_hand_back(guest.runtime, &WAIT(30000), &err), 0, "then it is %s", err.message);
+    guest_close(&guest);
+    s3pve_client_close(client);
+}
+
 /* ----------------------------------------------------------- a dead node's lock */
 
 static bool has_lock(void) {
@@ -341,6 +366,7 @@ int main(void) {
     mkdir(locks, 0700);
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     test_no_locks();
+    test_quorum();
     test_dead();
     test_forks();
     for (size_t i = 0; i < sizeof(liars) / sizeof(liars[0]); i++) {

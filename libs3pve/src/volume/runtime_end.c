@@ -56,19 +56,25 @@ static void hear_size(struct runtime *rt, void *arg) {
 /* -------------------------------------------------------------------- drain */
 
 static int tell_dirty(const struct runtime *rt, struct s3pve_error *err) {
+    const char *why = rt->stats.waiting.code ? rt->stats.waiting.message : "";
+
     if (!rt->stats.dirty)
         return error_set(
             err,
             S3PVE_E_TIMEOUT,
-            "the bucket has all of the volume, but not yet the map that node '%s' has of it",
-            rt->volumes->me.name
+            "the bucket has all of the volume, but not yet the map that node '%s' has of it%s%s",
+            rt->volumes->me.name,
+            *why ? ": " : "",
+            why
         );
     return error_set(
         err,
         S3PVE_E_TIMEOUT,
-        "node '%s' has %" PRIu64 " MiB of the volume that are not in the bucket yet",
+        "node '%s' has %" PRIu64 " MiB of the volume that are not in the bucket yet%s%s",
         rt->volumes->me.name,
-        (rt->stats.dirty + MIB(1) - 1) >> 20
+        (rt->stats.dirty + MIB(1) - 1) >> 20,
+        *why ? ": " : "",
+        why
     );
 }
 
