@@ -76,19 +76,26 @@ pid_t process_of(pid_t tid) {
     return number_after(text, "\nTgid:", 10, &tgid) ? (pid_t)tgid : 0;
 }
 
+/* Any signal that ends a process arrives at each of its threads as SIGKILL. */
+static bool has_kill(const char *status) {
+    unsigned long long own = 0, shared = 0, kill = 1ull << (SIGKILL - 1);
+    number_after(status, "\nSigPnd:", 16, &own);
+    number_after(status, "\nShdPnd:", 16, &shared);
+    return ((own | shared) & kill) != 0;
+}
+
 bool process_is_killed(pid_t tid) {
     char text[4096];
-    unsigned long long own = 0, shared = 0, kill = 1ull << (SIGKILL - 1);
     if (tid <= 0)
         return false;
     if (read_proc(tid, "status", text, sizeof(text)) < 0)
         return errno == ENOENT || errno == ESRCH;
-    if (strstr(text, "\nState:\tZ") || strstr(text, "\nState:\tX"))
-        return true;
-    /* Any signal that ends a process arrives at each of its threads as SIGKILL. */
-    number_after(text, "\nSigPnd:", 16, &own);
-    number_after(text, "\nShdPnd:", 16, &shared);
-    return ((own | shared) & kill) != 0;
+    return strstr(text, "\nState:\tZ") || strstr(text, "\nState:\tX") || has_kill(text);
+}
+
+bool process_is_being_killed(pid_t tid) {
+    char text[4096];
+    return tid > 0 && read_proc(tid, "status", text, sizeof(text)) == 0 && has_kill(text);
 }
 
 /* Word number @n, from 0, of a text separated by blanks; "" past its end. */

@@ -19,6 +19,10 @@ pid_t process_of(pid_t tid);
 /** process_is_killed() - a deadly signal is on its way, or it is gone */
 bool process_is_killed(pid_t tid);
 
+/** process_is_being_killed() - the same of one that is still there: a thread that asked for
+ * something and went, as the kernel's workers and those of io_uring do, did not ask in vain */
+bool process_is_being_killed(pid_t tid);
+
 /** process_died_of_signal() - it is ending, and not because it wanted to */
 bool process_died_of_signal(pid_t tid);
 
