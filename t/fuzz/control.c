@@ -56,6 +56,10 @@ void volume_care_serve(struct daemon *daemon, struct export *export, const char 
     must(done.n_taken == 1);
 }
 
+void session_volume_changed(struct session *session, const char *volume) {
+    (void)session, (void)volume;
+}
+
 struct export *export_take(
     struct export_server *server,
     const char *name,

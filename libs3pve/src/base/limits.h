@@ -254,14 +254,21 @@
 #define EXPORT_CACHE_AHEAD MIB(32)    /* of what one would like to have cached */
 #define CONTROL_IDLE_MS 10000         /* to send one whole line, or to take one */
 #define FUSE_WAITING 16               /* requests of one kind that may wait for the store at once */
-#define FUSE_THREADS 64     /* reads, writes, names, and as many for what comes from memory */
-#define FUSE_THREADS_IDLE 8 /* kept when there is nothing to do; each holds 1 MiB or two */
-#define FUSE_QUEUED 256     /* requests waiting for their turn; more are refused */
-#define FUSE_BACKGROUND 64  /* readahead requests the kernel may have in flight */
-#define FUSE_WRITE MIB(1)   /* bytes of one read or write; the kernel's own bound */
-#define FUSE_AHEAD MIB(2)   /* the kernel reads ahead; our window, not this, hides the distance */
-#define INVALIDATIONS 4096  /* queued for the kernel; more may be lost, they age in 1 s */
-#define STOP_GRACE_MS 10000 /* for files being closed when the daemon is told to stop */
-#define STOP_MS 30000       /* after that the process ends, whatever is stuck */
+#define FUSE_THREADS 80       /* of each kind that waits, and some for what comes from memory */
+#define FUSE_THREADS_IDLE 8   /* kept when there is nothing to do; each holds 1 MiB or two */
+#define FUSE_QUEUED 256       /* requests waiting for their turn; more are refused */
+#define FUSE_BACKGROUND 64    /* readahead requests the kernel may have in flight */
+#define FUSE_WRITE MIB(1)     /* bytes of one read or write; the kernel's own bound */
+#define FUSE_AHEAD MIB(2)     /* the kernel reads ahead; our window, not this, hides the distance */
+#define IMAGES_MAX (1u << 20) /* names below images/ in memory */
+#define IMAGES_STEP (GIB(1))  /* of what is made zeroes, or searched for holes, at once */
+#define IMAGES_LOOK_MS 500    /* whether the process that waits for a request was killed */
+#define IMAGES_OPEN_MS 120000 /* an image: another node's lease may have to run out */
+#define IMAGES_CLOSING_MS 2000 /* for a close that the kernel has yet to tell */
+#define IMAGES_AGAIN_MS 5000   /* between two attempts to delete what was unlinked */
+#define IMAGES_END_MS 1000     /* for images to be given back when the mount ends */
+#define INVALIDATIONS 4096     /* queued for the kernel; more may be lost, they age in 1 s */
+#define STOP_GRACE_MS 10000    /* for files being closed when the daemon is told to stop */
+#define STOP_MS 30000          /* after that the process ends, whatever is stuck */
 
 #endif

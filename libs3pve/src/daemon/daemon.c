@@ -84,6 +84,7 @@ static int open_mount(struct daemon *daemon, struct s3pve_error *err) {
     struct session_options options = {
         .name = daemon->options.name,
         .mountpoint = mountpoint,
+        .client = daemon->client,
         .files = daemon->files,
         .volumes = daemon->volumes,
         .ended_fd = daemon->wake_fd,

@@ -21,7 +21,7 @@
 
 #define GREETING_MS 10000 /* for the kernel's first request after the mount */
 
-static void op_init(void *arg, struct fuse_conn_info *conn) {
+void op_init(void *arg, struct fuse_conn_info *conn) {
     struct session *session = arg;
     /* Splicing costs two system calls a request and saves no copy: parts are built in memory. */
     conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
@@ -33,37 +33,6 @@ static void op_init(void *arg, struct fuse_conn_info *conn) {
     conn->congestion_threshold = FUSE_BACKGROUND * 3 / 4;
     eventfd_write(session->ready_fd, 1);
 }
-
-/* Locks and flock stay with the kernel, access(2) is judged by it; what is missing is ENOSYS. */
-static const struct fuse_lowlevel_ops operations = {
-    .init = op_init,
-    .lookup = op_lookup,
-    .forget = op_forget,
-    .forget_multi = op_forget_multi,
-    .getattr = op_getattr,
-    .setattr = op_setattr,
-    .mknod = op_mknod,
-    .mkdir = op_mkdir,
-    .unlink = op_unlink,
-    .rmdir = op_rmdir,
-    .symlink = op_symlink,
-    .link = op_link,
-    .rename = op_rename,
-    .open = op_open,
-    .read = op_read,
-    .write = op_write,
-    .flush = op_flush,
-    .release = op_release,
-    .fsync = op_fsync,
-    .opendir = op_opendir,
-    .readdir = op_readdir,
-    .readdirplus = op_readdirplus,
-    .releasedir = op_releasedir,
-    .fsyncdir = op_fsyncdir,
-    .statfs = op_statfs,
-    .create = op_create,
-    .fallocate = op_fallocate,
-};
 
 static void fuse_says(enum fuse_log_level level, const char *fmt, va_list args) _printf_(2, 0);
 static void fuse_says(enum fuse_log_level level, const char *fmt, va_list args) {
@@ -84,6 +53,7 @@ static struct session *session_free(struct session *session) {
     if (!session)
         return NULL;
     handles_drop(session);
+    images_free(session->images);
     jobs_free(session->jobs);
     if (session->ready_fd >= 0)
         close(session->ready_fd);
@@ -130,12 +100,20 @@ static int mount_it(
     struct fuse_args args = FUSE_ARGS_INIT(3, argv);
 
     fuse_set_log_func(fuse_says);
-    session->fuse = fuse_session_new(&args, &operations, sizeof(operations), session);
+    session->fuse = fuse_session_new(&args, &fuse_operations, sizeof(fuse_operations), session);
     fuse_opt_free_args(&args);
     if (!session->fuse)
         return fail(err, S3PVE_E_IO, "mount: libfuse refuses its options");
     session->kernel = kernel_new(session->fuse);
     if (!session->kernel)
+        return fail(err, S3PVE_E_NOMEM, "out of memory");
+    struct images_options images = {
+        .client = options->client,
+        .files = options->files,
+        .volumes = options->volumes,
+        .kernel = session->kernel,
+    };
+    if (options->volumes && !(session->images = images_new(&images)))
         return fail(err, S3PVE_E_NOMEM, "out of memory");
     if (fuse_session_mount(session->fuse, session->mountpoint) != 0)
         return fail(err, S3PVE_E_IO, "mount %s: %s", session->mountpoint, strerror(errno));
@@ -232,7 +210,8 @@ static bool join_within(pthread_t thread, int ms) {
 }
 
 static bool is_changing(struct jobs *jobs) {
-    return jobs_count(jobs, JOB_WRITE) > 0 || jobs_count(jobs, JOB_NAME) > 0;
+    return jobs_count(jobs, JOB_WRITE) > 0 || jobs_count(jobs, JOB_NAME) > 0 ||
+           jobs_count(jobs, JOB_VOLUME) > 0;
 }
 
 /* The loop ends by itself when nothing is open any more.  Else: a grace for what is being written,
@@ -244,6 +223,8 @@ static void end_loop(struct session *session) {
             return;
     }
     jobs_cancel(session->jobs);
+    if (session->images)
+        images_stop(session->images);
     if (join_within(session->loop, 200))
         return;
     fuse_session_exit(session->fuse);
@@ -277,6 +258,7 @@ struct session *session_close(struct session *session) {
         fuse_session_unmount(session->fuse); /* closes the device */
     kernel_free(session->kernel);
     handles_drop(session);
+    session->images = images_free(session->images);
     if (session->fuse)
         fuse_session_destroy(session->fuse);
     return session_free(session);
@@ -287,6 +269,12 @@ bool session_is_mounted(struct session *session) {
 }
 
 unsigned session_n_open(struct session *session) {
+    unsigned n_images = session->images ? images_n_open(session->images) : 0;
     LOCK_SCOPE(&session->lock);
-    return session->n_handles;
+    return session->n_handles + n_images;
+}
+
+void session_volume_changed(struct session *session, const char *volume) {
+    if (session->images)
+        images_changed(session->images, volume);
 }

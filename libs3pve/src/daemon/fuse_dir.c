@@ -65,6 +65,8 @@ static struct fuse_entry_param reference(
     struct session *session, fuse_ino_t parent, const char *name, const struct stat *attr
 ) {
     struct stat now;
+    if (is_images(session, parent, name)) /* no reference: it is looked up when it is wanted */
+        return (struct fuse_entry_param){.attr = *attr};
     bool plain = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
     if (!plain && s3pve_files_lookup(session->files, parent, name, &now) == 0)
         return entry_of(&now);
@@ -106,6 +108,8 @@ static int fill(struct reply *reply, struct dir_handle *handle, off_t offset) {
     const char *name;
     struct stat attr;
     for (; s3pve_dir_entry(handle->dir, (size_t)offset, &name, &attr) == 0; offset++) {
+        if (is_images(session_of(reply->req), reply->ino, name))
+            images_root(session_of(reply->req)->images, &attr);
         size_t len = add_entry(reply, name, &attr, offset + 1);
         if (len == 0)
             break;

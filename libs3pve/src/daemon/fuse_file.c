@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/limits.h"
@@ -323,6 +324,20 @@ void op_fallocate(
         .must_run = true,
     };
     submit(req, fi, JOB_WRITE, job);
+}
+
+/* A file in a bucket has no holes. */
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence) {
+    struct stat attr;
+    int r = s3pve_files_getattr(session_of(req)->files, ino, &attr);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else if (whence != SEEK_DATA && whence != SEEK_HOLE)
+        fuse_reply_err(req, EINVAL);
+    else if (offset < 0 || offset >= attr.st_size)
+        fuse_reply_err(req, ENXIO);
+    else
+        fuse_reply_lseek(req, whence == SEEK_DATA ? offset : attr.st_size);
 }
 
 /* --- closing */

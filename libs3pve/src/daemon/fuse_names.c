@@ -23,17 +23,6 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name) {
         s3pve_files_forget(session_of(req)->files, attr.st_ino, 1);
 }
 
-void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n) {
-    s3pve_files_forget(session_of(req)->files, ino, n);
-    fuse_reply_none(req);
-}
-
-void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets) {
-    for (size_t i = 0; i < count; i++)
-        s3pve_files_forget(session_of(req)->files, forgets[i].ino, forgets[i].nlookup);
-    fuse_reply_none(req);
-}
-
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
     (void)fi;
     struct stat attr;

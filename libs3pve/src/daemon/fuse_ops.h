@@ -5,6 +5,7 @@
 
 #include <fuse_lowlevel.h>
 
+#include "daemon/images.h"
 #include "daemon/job.h"
 #include "s3pve.h"
 
@@ -15,6 +16,7 @@ struct session {
     struct fuse_session *fuse; /* owned, as are those below */
     struct jobs *jobs;
     struct kernel *kernel;
+    struct images *images; /* NULL: without volumes, images/ is a directory like others */
     char *mountpoint;
     pthread_t loop;
     int ended_fd;  /* borrowed */
@@ -29,10 +31,15 @@ struct session {
     unsigned n_handles;
 };
 
+/* fuse_dispatch.c: whether it is for these, or for images/ */
+extern const struct fuse_lowlevel_ops fuse_operations;
+bool is_images(const struct session *session, uint64_t parent, const char *name);
+
+/* fuse.c */
+void op_init(void *arg, struct fuse_conn_info *conn);
+
 /* fuse_names.c: what is done to names and inodes */
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
-void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n);
-void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_setattr(
     fuse_req_t req, fuse_ino_t ino, struct stat *attr, int set, struct fuse_file_info *fi
@@ -80,6 +87,7 @@ void op_write(
 );
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence);
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_fallocate(
     fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi

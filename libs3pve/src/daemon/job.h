@@ -23,9 +23,10 @@
 #include "s3pve.h"
 
 enum job_kind {
-    JOB_READ,  /* waits for downloads */
-    JOB_WRITE, /* waits for uploads */
-    JOB_NAME,  /* keeps others out of a directory: must not wait behind uploads */
+    JOB_READ,   /* waits for downloads */
+    JOB_WRITE,  /* waits for uploads */
+    JOB_NAME,   /* keeps others out of a directory: must not wait behind uploads */
+    JOB_VOLUME, /* waits for a volume to be opened, maybe for another node's lease */
     N_JOB_KINDS,
 };
 

@@ -17,8 +17,9 @@ struct session;
 struct session_options {
     const char *name;              /* the storage's in paths */
     const char *mountpoint;        /* ready, see mountpoint.h */
+    struct s3pve_client *client;   /* borrowed */
     struct s3pve_files *files;     /* borrowed */
-    struct s3pve_volumes *volumes; /* borrowed */
+    struct s3pve_volumes *volumes; /* borrowed; NULL: images/ is a directory like others */
     int ended_fd;                  /* borrowed; an eventfd that gets 1 when the mount is gone */
     bool debug;                    /* print every request */
 };
@@ -44,5 +45,9 @@ DEFINE_CLEANUP(struct session *, session_close)
 
 bool session_is_mounted(struct session *session); /* as far as we know */
 unsigned session_n_open(struct session *session); /* open files */
+
+/** session_volume_changed() - @volume was created, deleted, renamed (both names) or resized by
+ *  somebody else than the mount, which shows that at once.  Any thread; does not wait. */
+void session_volume_changed(struct session *session, const char *volume);
 
 #endif

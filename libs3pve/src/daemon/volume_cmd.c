@@ -98,14 +98,19 @@ static json_t *cmd_create(struct daemon *daemon, json_t *request) {
     json_t *size = json_object_get(request, "size");
     uint64_t bytes = size ? (uint64_t)json_integer_value(size) : S3PVE_VOLUME_FILE;
     const char *name = text_of(request, "name");
-    return outcome(s3pve_volume_create(daemon->client, name, bytes, &call, &err), &err);
+    int r = s3pve_volume_create(daemon->client, name, bytes, &call, &err);
+    session_volume_changed(daemon->session, name);
+    return outcome(r, &err);
 }
 
 static json_t *cmd_rename(struct daemon *daemon, json_t *request) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_call call = call_of(daemon, request);
     const char *name = text_of(request, "name"), *to = text_of(request, "to");
-    return outcome(s3pve_volumes_rename(daemon->volumes, name, to, &call, &err), &err);
+    int r = s3pve_volumes_rename(daemon->volumes, name, to, &call, &err);
+    session_volume_changed(daemon->session, name);
+    session_volume_changed(daemon->session, to);
+    return outcome(r, &err);
 }
 
 /* --- volumes that may be served */
@@ -167,6 +172,7 @@ static int without_export(
 
 static int delete (const struct work *work, struct s3pve_error *err) {
     int r = without_export(work, s3pve_volumes_delete, err);
+    session_volume_changed(work->daemon->session, work->name);
     if (r == 0)
         __atomic_store_n(&work->daemon->trash, 1, __ATOMIC_RELEASE);
     return r;
@@ -181,6 +187,7 @@ static int resize(const struct work *work, struct s3pve_error *err) {
     uint64_t size = (uint64_t)json_integer_value(json_object_get(work->request, "size"));
     if (s3pve_volumes_resize(work->daemon->volumes, work->name, size, &call, err) < 0)
         return -1;
+    session_volume_changed(work->daemon->session, work->name);
     export_fit(work->export);
     return 0;
 }
