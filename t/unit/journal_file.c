@@ -107,6 +107,61 @@ static void test_bytes(void) {
     journal_file_close(file);
 }
 
+/* In the folder above. */
+static int count_spares(void) {
+    char was[256];
+    int n;
+
+    strcpy(was, folder);
+    folder[strlen(folder) - 2] = '\0';
+    n = (int)count_named("spare-");
+    strcpy(folder, was);
+    return n;
+}
+
+static void test_spares(void) {
+    struct journal_file *file = make_it(RING), *others[JOURNAL_SPARES + 1];
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    uint8_t mark[BLOCK], in[BLOCK], blocks[2 * BLOCK], nothing[2 * BLOCK] = {0};
+    struct iovec iov = {mark, sizeof(mark)};
+    char was[256];
+
+    memset(mark, 9, sizeof(mark));
+    journal_file_write(file, 5 * BLOCK, &iov, 1, &err);
+    journal_file_remove(file);
+    journal_file_close(file);
+    is_int(count_spares(), 1, "a journal that is done with is a spare one");
+    file = make_it(2 * RING);
+    is_int(count_spares(), 1, "... but not for whoever wants a longer one");
+    journal_file_remove(file);
+    journal_file_close(file);
+    file = make_it(RING);
+    journal_file_read(file, 5 * BLOCK, in, sizeof(in), &err);
+    ok(memcmp(in, mark, sizeof(in)) == 0, "the next one is made of it");
+    is_int(count_spares(), 1, "... and it is none any more");
+    journal_file_superblocks(file, blocks, &err);
+    ok(memcmp(blocks, nothing, BLOCK) == 0, "... with new superblocks");
+    is_int((long long)journal_file_ring_len(file), RING, "... as long as it was asked for");
+
+    strcpy(was, folder);
+    for (unsigned i = 0; i < JOURNAL_SPARES + 1; i++) {
+        folder[strlen(folder) - 1] = (char)('a' + i);
+        others[i] = make_it(RING);
+    }
+    strcpy(folder, was);
+    for (unsigned i = 0; i < JOURNAL_SPARES + 1; i++) {
+        journal_file_remove(others[i]);
+        journal_file_close(others[i]);
+    }
+    is_int(count_spares(), JOURNAL_SPARES, "not more of them than that are kept");
+    is_int(
+        journal_file_open("/nonexistent/v", RING, &others[0], &err), -1, "no folder, no journal"
+    );
+    journal_file_remove(file);
+    journal_file_close(file);
+    is_int(count_named("journal"), 0, "what finds no place among them is gone");
+}
+
 /* D7 */
 static void test_sums(void) {
     struct journal_file *file = make_it(RING);
@@ -173,6 +228,7 @@ int main(void) {
     strcat(folder, "/v");
     test_making();
     test_bytes();
+    test_spares();
     test_sums();
     test_aside();
     test_odd();

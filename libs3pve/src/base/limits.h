@@ -186,6 +186,7 @@
 /* --- volumes on a node */
 #define JOURNAL_RING GIB(1)       /* of a new journal: so much is written while the store is away */
 #define JOURNAL_RING_MIN MIB(64)  /* ... and of a small volume's, which has twice its size else */
+#define JOURNAL_SPARES 8          /* journals kept for the volumes that are opened next */
 #define JOURNAL_KEEP_FREE_PCT 5   /* of the node's file system, which a new journal leaves alone */
 #define JOURNAL_WRITE_BACK MIB(8) /* written to it before the kernel is told to begin */
 #define JOURNAL_IOV 1024          /* pieces of one write(2), the kernel's own bound */

@@ -13,6 +13,7 @@
 #include "base/crc32c.h"
 #include "core/error.h"
 #include "volume/journal_file.h"
+#include "volume/spare.h"
 
 #define HEAD (2 * (uint64_t)BLOCK) /* bytes before the ring */
 #define FILL MIB(1)                /* zeroes in one write */
@@ -41,12 +42,17 @@ static int check_space(struct journal_file *file, struct s3pve_error *err) {
     uint64_t kept, free_bytes;
     struct statvfs fs;
 
-    if (fstatvfs(file->folder, &fs) < 0)
-        return fail(file, "statvfs", err);
-    kept = (uint64_t)fs.f_blocks / 100 * JOURNAL_KEEP_FREE_PCT * fs.f_frsize;
-    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (free_bytes >= kept + file->ring_len)
-        return 0;
+    for (bool dropped = false;; dropped = true) {
+        if (fstatvfs(file->folder, &fs) < 0)
+            return fail(file, "statvfs", err);
+        kept = (uint64_t)fs.f_blocks / 100 * JOURNAL_KEEP_FREE_PCT * fs.f_frsize;
+        free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+        if (free_bytes >= kept + file->ring_len)
+            return 0;
+        if (dropped)
+            break;
+        spare_drop_all(file->folder);
+    }
     return error_set(
         err,
         S3PVE_E_NO_SPACE,
@@ -77,25 +83,39 @@ static int fill(struct journal_file *file, int fd, struct s3pve_error *err) {
     return fdatasync(fd) < 0 ? fail(file, "cannot be synced", err) : 0;
 }
 
-static int make(struct journal_file *file, struct s3pve_error *err) {
+static int make_new(struct journal_file *file, struct s3pve_error *err) {
     int fd, rc;
 
+    if (spare_take(file->folder, NAME_NEW, HEAD + file->ring_len, HEAD)) {
+        fd = openat(file->folder, NAME_NEW, O_RDWR | O_CLOEXEC);
+        return fd < 0 ? fail(file, "cannot be opened", err) : fd;
+    }
     if (check_space(file, err) < 0)
         return -1;
     fd = openat(file->folder, NAME_NEW, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail(file, "cannot be made", err);
     rc = fill(file, fd, err);
-    if (rc == 0 &&
-        (renameat(file->folder, NAME_NEW, file->folder, NAME) < 0 || fsync(file->folder) < 0))
-        rc = fail(file, "cannot be named", err);
-    if (rc < 0) {
-        close(fd);
-        unlinkat(file->folder, NAME_NEW, 0);
-        return -1;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int make(struct journal_file *file, struct s3pve_error *err) {
+    int fd = make_new(file, err);
+
+    if (fd >= 0 && renameat(file->folder, NAME_NEW, file->folder, NAME) == 0 &&
+        fsync(file->folder) == 0) {
+        file->fd = fd;
+        return 0;
     }
-    file->fd = fd;
-    return 0;
+    if (fd >= 0) {
+        fail(file, "cannot be named", err);
+        close(fd);
+    }
+    unlinkat(file->folder, NAME_NEW, 0);
+    return -1;
 }
 
 /* ------------------------------------------------------------------ opening */
@@ -338,5 +358,6 @@ int journal_file_set_aside(struct journal_file *file, uint64_t jseq, struct s3pv
 }
 
 void journal_file_remove(struct journal_file *file) {
-    unlinkat(file->folder, NAME, 0);
+    if (!spare_keep(file->folder, NAME))
+        unlinkat(file->folder, NAME, 0);
 }

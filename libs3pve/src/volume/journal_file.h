@@ -64,7 +64,8 @@ void journal_file_write_back(struct journal_file *file);
 /* Keep the journal under a name with @jseq in it; go on with an empty one. */
 int journal_file_set_aside(struct journal_file *file, uint64_t jseq, struct s3pve_error *err);
 
-/* The bucket has everything: give the space back.  Only close() may follow. */
+/* The bucket has everything: it becomes a spare one, see spare.h, or its space is given back.  Only
+ * close() may follow. */
 void journal_file_remove(struct journal_file *file);
 
 #endif
