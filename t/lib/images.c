@@ -137,7 +137,9 @@ unsigned count_files(const char *dir, const char *node) {
     unsigned n = 0;
     FILE *pipe;
 
-    snprintf(command, sizeof(command), "find '%s/%s' -mindepth 1 | wc -l", dir, node);
+    snprintf(
+        command, sizeof(command), "find '%s/%s' -mindepth 1 ! -name 'spare-*' | wc -l", dir, node
+    );
     pipe = popen(command, "re");
     if (!pipe || fscanf(pipe, "%u", &n) != 1)
         bail_out("%s", command);

@@ -37,7 +37,7 @@ int put_bytes(struct s3pve_volume *volume, uint64_t offset, uint64_t len, unsign
 /* What next() says of the volume of that name.  Return: whether it is open. */
 bool stats_of(struct s3pve_volumes *node, const char *name, struct s3pve_volume_stats *ret_stats);
 
-/* Files below @dir/@node's state: those of all volumes. */
+/* Files below @dir/@node's state: those of all volumes, but no spare journals. */
 unsigned count_files(const char *dir, const char *node);
 
 #endif
