@@ -93,7 +93,12 @@ static void check_segment(void *arg) {
     struct check *check = arg;
 
     if (inspect_header(
-            &check->audit->inspect, &check->row.id, check->row.header_len, &segment, &check->why
+            &check->audit->inspect,
+            &check->row.id,
+            check->row.header_len,
+            &segment,
+            NULL,
+            &check->why
         ) < 0)
         return;
     if (segment.header_len != check->row.header_len || segment.n_data != check->row.total)

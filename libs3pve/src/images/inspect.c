@@ -143,26 +143,68 @@ int inspect_get(
     );
 }
 
+/* The first @len bytes, which say themselves whether they are right: if not, they may have been
+ * broken on their way only, and are read once more. */
+static int get_header(
+    struct inspect *inspect,
+    const char *name,
+    uint32_t len,
+    int (*decode)(void *ctx, const uint8_t *header, uint32_t len, struct s3pve_error *err),
+    void *ctx,
+    struct s3pve_error *err
+) {
+    _free_ uint8_t *header = malloc(len);
+    struct s3pve_error why = S3PVE_ERROR_INIT;
+
+    if (!header)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for a header");
+    for (unsigned i = 0; i < 2; i++) {
+        why = S3PVE_ERROR_INIT;
+        if (inspect_get(inspect, name, 0, header, len, &why) == 0 &&
+            decode(ctx, header, len, &why) == 0)
+            return 0;
+        if (why.code != S3PVE_E_CORRUPT)
+            break;
+    }
+    if (err)
+        *err = why;
+    return -1;
+}
+
+struct decoding {
+    const struct inspect *inspect;
+    const struct segment_id *id;
+    struct segment *segment;
+    uint8_t *hash; /* or NULL */
+    const struct map_id *map_id;
+    struct map_object *object;
+};
+
+static int decode_segment(void *ctx, const uint8_t *header, uint32_t len, struct s3pve_error *err) {
+    const struct decoding *d = ctx;
+
+    if (d->hash)
+        segment_hash(header, len, d->hash);
+    return segment_decode(d->segment, header, len, d->id, d->inspect->idle.root.uuid, err);
+}
+
 int inspect_header(
     struct inspect *inspect,
     const struct segment_id *id,
     uint32_t header_len,
     struct segment *ret_segment,
+    uint8_t *ret_hash,
     struct s3pve_error *err
 ) {
-    _free_ uint8_t *header = NULL;
+    struct decoding decoding = {
+        .inspect = inspect, .id = id, .segment = ret_segment, .hash = ret_hash};
     char name[SEGMENT_NAME];
 
     *ret_segment = (struct segment){.extents = NULL};
     if (!header_len || header_len > SEGMENT_HEADER_MAX)
         return error_set(err, S3PVE_E_CORRUPT, "the map has an impossible header for it");
-    header = malloc(header_len);
-    if (!header)
-        return error_set(err, S3PVE_E_NOMEM, "no memory for a header");
     segment_name(name, id);
-    if (inspect_get(inspect, name, 0, header, header_len, err) < 0)
-        return -1;
-    return segment_decode(ret_segment, header, header_len, id, inspect->idle.root.uuid, err);
+    return get_header(inspect, name, header_len, decode_segment, &decoding, err);
 }
 
 int inspect_next_header(
@@ -173,12 +215,23 @@ int inspect_next_header(
     struct s3pve_error *err
 ) {
     _cleanup_(buf_clear) struct buf header = {0};
+    struct decoding decoding = {
+        .inspect = inspect, .id = id, .segment = ret_segment, .hash = ret_hash};
+    uint32_t len;
 
     *ret_segment = (struct segment){.extents = NULL};
     if (headers_get(inspect->idle.store.headers, id, &header, err) < 0)
         return -1;
-    segment_hash(header.data, header.len, ret_hash);
-    return segment_decode(ret_segment, header.data, header.len, id, inspect->idle.root.uuid, err);
+    len = (uint32_t)header.len;
+    if (decode_segment(&decoding, (const uint8_t *)header.data, len, NULL) == 0)
+        return 0;
+    return inspect_header(inspect, id, len, ret_segment, ret_hash, err);
+}
+
+static int decode_map(void *ctx, const uint8_t *header, uint32_t len, struct s3pve_error *err) {
+    const struct decoding *d = ctx;
+
+    return map_object_decode(d->object, header, len, d->map_id, d->inspect->idle.root.uuid, err);
 }
 
 int inspect_map_header(
@@ -188,21 +241,14 @@ int inspect_map_header(
     struct s3pve_error *err
 ) {
     struct map_id id = {row->id, row->part};
-    _free_ uint8_t *header = NULL;
+    struct decoding decoding = {.inspect = inspect, .map_id = &id, .object = ret_object};
     char name[OBJECT_NAME];
 
     *ret_object = (struct map_object){.pages = NULL};
     if (!row->header_len || row->header_len > map_object_header_len(MAP_PAGES_MAX))
         return error_set(err, S3PVE_E_CORRUPT, "the map has an impossible header for it");
-    header = malloc(row->header_len);
-    if (!header)
-        return error_set(err, S3PVE_E_NOMEM, "no memory for a header");
     map_name(name, &id);
-    if (inspect_get(inspect, name, 0, header, row->header_len, err) < 0)
-        return -1;
-    return map_object_decode(
-        ret_object, header, row->header_len, &id, inspect->idle.root.uuid, err
-    );
+    return get_header(inspect, name, row->header_len, decode_map, &decoding, err);
 }
 
 int inspect_list(

@@ -50,12 +50,14 @@ int inspect_get(
     struct s3pve_error *err
 );
 
-/* @header_len: its length, as the table has it.  Thread-safe, as inspect_get(). */
+/* @header_len: its length, as the table has it.  @ret_hash: HASH_LEN bytes, or NULL.  Thread-safe,
+ * as inspect_get(). */
 int inspect_header(
     struct inspect *inspect,
     const struct segment_id *id,
     uint32_t header_len,
     struct segment *ret_segment,
+    uint8_t *ret_hash,
     struct s3pve_error *err
 );
 

@@ -77,7 +77,7 @@ int pages_get_leaf(
 
     if (inspect_get(inspect, page->object, page->offset, data, page->len, err) == 0)
         n = decode_leaf(&ref, data, runs, err);
-    return n < 0 ? error_wrap(err, "%s: leaf %u of the map", page->object, page->id.index) : n;
+    return n;
 }
 
 /* ------------------------------------------------------------------ leaves */
@@ -143,7 +143,8 @@ static void cut(struct walk *walk) {
     }
 }
 
-/* A stretch whose object ends too early has pages nevertheless: those are read alone. */
+/* A stretch whose object ends too early has pages nevertheless, and what is wrong may have been
+ * broken on its way only: it is read alone. */
 static int tell_alone(
     struct walk *walk,
     const struct page_id *id,
@@ -178,10 +179,10 @@ static int tell_leaf(
             runs,
             &why
         );
-    else if (leaf->stretch->err.code == S3PVE_E_CORRUPT)
-        n = tell_alone(walk, &id, leaf, runs, &why);
     else
         why = leaf->stretch->err;
+    if (row && n < 0 && why.code == S3PVE_E_CORRUPT)
+        n = tell_alone(walk, &id, leaf, runs, &why);
     if (n >= 0)
         return walk->told->leaf(walk->told->ctx, &id, leaf->ref, runs, (uint32_t)n);
     if (inspect_is_damage(&why))
@@ -208,25 +209,36 @@ static int tell_leaves(struct walk *walk, uint32_t node, struct s3pve_error *err
 
 /* -------------------------------------------------------------------- nodes */
 
+static int read_node(
+    struct walk *walk,
+    const struct table_row *row,
+    const struct page_ref *ref,
+    struct s3pve_error *err
+) {
+    uint64_t at = (uint64_t)row->header_len + ref->offset;
+    uint8_t data[PAGE_BYTES_MAX];
+    char name[OBJECT_NAME];
+    int n;
+
+    table_name(name, row);
+    if (inspect_get(walk->inspect, name, at, data, ref->len, err) < 0 ||
+        check_sum(ref, data, err) < 0)
+        return -1;
+    n = node_page_decode(walk->refs, data, ref->len);
+    return n < 0 ? error_set(err, S3PVE_E_CORRUPT, "it has refs that cannot be") : n;
+}
+
 /* How many refs it has, or -1. */
 static int get_node(struct walk *walk, const struct page_ref *ref, struct s3pve_error *err) {
     const struct table_row *row = row_of(walk, ref);
-    uint8_t data[PAGE_BYTES_MAX];
-    char name[OBJECT_NAME];
     int n;
 
     if (!row)
         return error_set(
             err, S3PVE_E_CORRUPT, "it is said to be in what is no checkpoint's object"
         );
-    table_name(name, row);
-    if (inspect_get(
-            walk->inspect, name, (uint64_t)row->header_len + ref->offset, data, ref->len, err
-        ) < 0 ||
-        check_sum(ref, data, err) < 0)
-        return -1;
-    n = node_page_decode(walk->refs, data, ref->len);
-    return n < 0 ? error_set(err, S3PVE_E_CORRUPT, "it has refs that cannot be") : n;
+    n = read_node(walk, row, ref, err);
+    return n < 0 && err->code == S3PVE_E_CORRUPT ? read_node(walk, row, ref, err) : n;
 }
 
 static int tell_node(struct walk *walk, const struct page_ref *ref, struct s3pve_error *err) {

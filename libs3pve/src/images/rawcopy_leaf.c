@@ -53,7 +53,7 @@ static int get_sums(
 
     if (find_sums(&source->sums, row, sums, ret_n))
         return 0;
-    if (inspect_header(source->inspect, &r->id, r->header_len, &segment, err) < 0)
+    if (inspect_header(source->inspect, &r->id, r->header_len, &segment, NULL, err) < 0)
         return -1;
     if (segment.header_len != r->header_len)
         return error_set(err, S3PVE_E_CORRUPT, "its header is not as long as it should be");
@@ -257,8 +257,10 @@ static bool runs_can_be(const struct copy_leaf *leaf) {
 static int read_page(struct copy_leaf *leaf, struct s3pve_error *err) {
     int n = pages_get_leaf(leaf->source->inspect, &leaf->page, leaf->runs, err);
 
+    if (n < 0 && err->code == S3PVE_E_CORRUPT) /* maybe on its way only */
+        n = pages_get_leaf(leaf->source->inspect, &leaf->page, leaf->runs, err);
     if (n < 0)
-        return -1;
+        return error_wrap(err, "%s: leaf %" PRIu64 " of the map", leaf->page.object, leaf->index);
     leaf->n_runs = (uint32_t)n;
     if (runs_can_be(leaf))
         return 0;
