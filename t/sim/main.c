@@ -32,6 +32,7 @@ static void set_up(struct sim *sim, uint64_t seed, bool loud) {
     sim->plain = world_chance(world, 4) == 0;
     sim->params.map_memory = world_chance(world, 3) ? world_chance(world, 30000) : MIB(1);
     sim->params.grace_ms = world_chance(world, 200);
+    sim->liar = seed % 5 == 0;
     node_init(&sim->nodes[0], sim, "pve1");
     node_init(&sim->nodes[1], sim, "pve2");
     node_make(&sim->nodes[0]);

@@ -73,6 +73,12 @@ struct sim {
     size_t answered, safe, stored; /* writes that were answered, flushed, and are in the bucket */
     uint64_t size;                 /* that the root was said to have */
     bool over;                     /* it is being deleted */
+    bool liar;                     /* the bucket looks at no condition: there are locks instead */
+    struct {
+        bool held;
+        uint64_t id; /* counts those who got it */
+        int64_t since;
+    } lock;
     uint64_t next_id;
     unsigned n_answers, n_opens, n_refused, n_fenced, n_aside, n_pages, n_published, n_deleted,
         n_closed, n_grown;
@@ -122,6 +128,35 @@ int uploads_read_page(struct sim *sim, const struct volume_page *page, struct bu
 /* --- store.c */
 
 extern const struct volume_store sim_store;
+
+int store_root_get(void *ctx, struct buf *text, char etag[ETAG_ROOM], struct s3pve_error *err);
+
+/* Time passes.  0, or -1: it died. */
+int store_wait(struct node *node, int64_t ms, struct s3pve_error *err);
+
+/* One request for the root.  *ret_lost: it may have been done, or be done yet. */
+int store_swap(
+    struct node *node,
+    const char *text,
+    const char *etag,
+    char new_etag[ETAG_ROOM],
+    bool *ret_lost,
+    struct s3pve_error *err
+);
+int store_remove(struct node *node, struct s3pve_error *err);
+
+/* --- locks.c: the same where the bucket looks at no condition */
+
+#define LOCKS_LATE_MS 80 /* a write lands by then, or never */
+
+int locks_put(
+    struct node *node,
+    const char *text,
+    const char *etag,
+    char new_etag[ETAG_ROOM],
+    struct s3pve_error *err
+);
+int locks_remove(struct node *node, const char *etag, struct s3pve_error *err);
 
 /* --- protocols.c */
 

@@ -8,7 +8,7 @@
 #include "node.h"
 
 /* Time passes, and maybe this is where it dies. */
-static int wait(struct node *node, int64_t ms, struct s3pve_error *err) {
+int store_wait(struct node *node, int64_t ms, struct s3pve_error *err) {
     if (fiber_life() == node->life)
         fiber_sleep(ms);
     while (fiber_life() == node->life && node->paused)
@@ -19,7 +19,7 @@ static int wait(struct node *node, int64_t ms, struct s3pve_error *err) {
 static int step(struct node *node, struct s3pve_error *err) {
     struct sim *sim = node->sim;
 
-    if (wait(node, 1 + world_chance(&sim->world, 12), err) < 0)
+    if (store_wait(node, 1 + world_chance(&sim->world, 12), err) < 0)
         return -1;
     if (sim_happens(sim, sim->trouble / 4))
         return error_set(err, S3PVE_E_IO, "no connection");
@@ -28,7 +28,7 @@ static int step(struct node *node, struct s3pve_error *err) {
 
 /* --------------------------------------------------------------------- root */
 
-static int root_get(void *ctx, struct buf *text, char etag[ETAG_ROOM], struct s3pve_error *err) {
+int store_root_get(void *ctx, struct buf *text, char etag[ETAG_ROOM], struct s3pve_error *err) {
     struct node *node = ctx;
     struct bucket *bucket = &node->sim->bucket;
 
@@ -37,7 +37,7 @@ static int root_get(void *ctx, struct buf *text, char etag[ETAG_ROOM], struct s3
     bucket_etag(bucket, etag);
     if (!bucket->root)
         return error_set(err, S3PVE_E_NOT_FOUND, "no volume.json");
-    return buf_str(text, bucket->root) < 0 ? -1 : wait(node, 1, err);
+    return buf_str(text, bucket->root) < 0 ? -1 : store_wait(node, 1, err);
 }
 
 /* A swap on its way: it happens when it arrives, whatever became of who sent it. */
@@ -45,6 +45,7 @@ struct swap {
     char etag[ETAG_ROOM], new_etag[ETAG_ROOM];
     char *text;
     bool arrived, done, left; /* left: nobody waits */
+    bool blind;               /* whatever is there */
 };
 
 static void swap_free(struct swap *swap) {
@@ -56,6 +57,8 @@ static void swap_event(void *ctx, void *arg) {
     struct sim *sim = ctx;
     struct swap *swap = arg;
 
+    if (swap->blind)
+        bucket_etag(&sim->bucket, swap->etag);
     swap->arrived = true;
     swap->done = bucket_swap(&sim->bucket, swap->etag, swap->text);
     bucket_etag(&sim->bucket, swap->new_etag);
@@ -63,10 +66,14 @@ static void swap_event(void *ctx, void *arg) {
         swap_free(swap);
 }
 
-static int root_put(
-    void *ctx, const char *text, const char *etag, char new_etag[ETAG_ROOM], struct s3pve_error *err
+int store_swap(
+    struct node *node,
+    const char *text,
+    const char *etag,
+    char new_etag[ETAG_ROOM],
+    bool *ret_lost,
+    struct s3pve_error *err
 ) {
-    struct node *node = ctx;
     struct sim *sim = node->sim;
     struct swap *swap;
     int64_t answer = 1 + world_chance(&sim->world, 24), lands;
@@ -77,13 +84,16 @@ static int root_put(
         return error_set(err, S3PVE_E_CANCELLED, "died");
     swap = calloc(1, sizeof(*swap));
     swap->text = strdup(text);
+    swap->blind = sim->liar;
     strcpy(swap->etag, etag);
     lands = uploads_fate(sim, answer, &fails);
-    if (lands > answer && sim_happens(sim, 70)) /* just when the next one is on its way */
+    if (sim->liar && lands > answer)
+        lands = 1 + world_chance(&sim->world, LOCKS_LATE_MS);
+    else if (lands > answer && sim_happens(sim, 70)) /* just when the next one is on its way */
         lands = answer + world_chance(&sim->world, 100);
     if (lands >= 0)
         world_in(&sim->world, lands, swap_event, sim, swap);
-    rc = wait(node, answer, err);
+    rc = store_wait(node, answer, err);
     if (!fails && rc == 0 && !swap->arrived)
         abort();
     if (rc == 0 && fails)
@@ -94,11 +104,22 @@ static int root_put(
     swap->left = true;
     if (lands < 0 || swap->arrived)
         swap_free(swap);
+    *ret_lost = rc < 0;
     return rc;
 }
 
-static int root_delete(void *ctx, const char *wanted, struct s3pve_error *err) {
+static int root_put(
+    void *ctx, const char *text, const char *etag, char new_etag[ETAG_ROOM], struct s3pve_error *err
+) {
     struct node *node = ctx;
+    bool lost;
+
+    if (node->sim->liar)
+        return locks_put(node, text, etag, new_etag, err);
+    return store_swap(node, text, etag, new_etag, &lost, err);
+}
+
+int store_remove(struct node *node, struct s3pve_error *err) {
     char etag[ETAG_ROOM];
 
     if (step(node, err) < 0)
@@ -106,6 +127,12 @@ static int root_delete(void *ctx, const char *wanted, struct s3pve_error *err) {
     bucket_etag(&node->sim->bucket, etag);
     bucket_swap(&node->sim->bucket, etag, NULL);
     return step(node, err);
+}
+
+static int root_delete(void *ctx, const char *etag, struct s3pve_error *err) {
+    struct node *node = ctx;
+
+    return node->sim->liar ? locks_remove(node, etag, err) : store_remove(node, err);
 }
 
 /* ------------------------------------------------------------------ objects */
@@ -204,7 +231,7 @@ static int object_put(
     lands = uploads_fate(sim, answer, &fails);
     if (lands >= 0)
         uploads_land(sim, lands, name, bytes->data, bytes->len);
-    if (wait(node, answer, err) < 0)
+    if (store_wait(node, answer, err) < 0)
         return -1;
     return fails ? error_set(err, S3PVE_E_TIMEOUT, "no answer") : 0;
 }
@@ -315,7 +342,7 @@ static uint32_t sim_random(void *ctx) {
 }
 
 const struct volume_store sim_store = {
-    .root_get = root_get,
+    .root_get = store_root_get,
     .root_put = root_put,
     .root_delete = root_delete,
     .log_list = log_list,

@@ -60,6 +60,13 @@ static int verify(
     return 0;
 }
 
+/* @lost: the lock, or an answer, which then has the lock's life to come true. */
+static int leave(const struct arbiter_ops *ops, void *ctx, bool lost, int rc) {
+    if (!lost)
+        ops->drop(ctx);
+    return rc;
+}
+
 int arbiter_put(
     const struct arbiter_ops *ops,
     void *ctx,
@@ -68,7 +75,7 @@ int arbiter_put(
     char new_etag[ETAG_ROOM],
     struct s3pve_error *err
 ) {
-    bool lost = false; /* the lock, or the answer */
+    bool lost = false;
     int rc;
 
     if (ops->take(ctx, err) < 0)
@@ -78,9 +85,7 @@ int arbiter_put(
         rc = ops->put(ctx, text, etag, &lost, err);
     if (rc == 0)
         rc = verify(ops, ctx, text, new_etag, err);
-    if (!lost)
-        ops->drop(ctx);
-    return rc;
+    return leave(ops, ctx, lost, rc);
 }
 
 int arbiter_remove(
@@ -94,7 +99,5 @@ int arbiter_remove(
     rc = compare(ops, ctx, etag, &lost, err);
     if (rc == 0)
         rc = ops->remove(ctx, etag, &lost, err);
-    if (!lost)
-        ops->drop(ctx);
-    return rc;
+    return leave(ops, ctx, lost, rc);
 }
