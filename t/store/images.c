@@ -21,7 +21,7 @@ static struct s3pve_error err;
 /* ------------------------------------------------------------------ in the bucket */
 
 struct seen {
-    char names[400];
+    char names[1000];
     unsigned n, stop_at;
 };
 
@@ -49,6 +49,7 @@ static const char *list(uint64_t vmid) {
 static void test_idle(void) {
     struct s3pve_volume_info info;
     struct seen seen = {.stop_at = 2};
+    char name[64], wanted[1000] = "100/vm-100-disk-0.raw 100/vm-100-disk-1.qcow2 ";
 
     is_str(list(0), "", "an empty bucket has no volumes");
     is_int(s3pve_volume_create(client, DISK, SIZE, NULL, &err), 0, "one is made %s", err.message);
@@ -74,6 +75,17 @@ static void test_idle(void) {
     );
     is_str(list(9), "9/base-9-disk-0.raw ", "... or one guest's");
     is_str(list(10), "", "... or none");
+    for (unsigned i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "%u/vm-%u-disk-0.raw", 200 + i, 200 + i);
+        s3pve_volume_create(client, name, SIZE, NULL, &err);
+        strcat(strcat(wanted, name), " ");
+    }
+    strcat(wanted, "9/base-9-disk-0.raw ");
+    is_str(list(0), wanted, "... also of many guests, in order");
+    for (unsigned i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "%u/vm-%u-disk-0.raw", 200 + i, 200 + i);
+        s3pve_volume_delete(client, name, NULL, &err);
+    }
     is_int(s3pve_volume_list(client, 0, see, &seen, NULL, &err), 7, "a list can be ended");
     is_int(seen.n, 2, "... at once");
     is_int(s3pve_volume_delete(client, "9/base-9-disk-0.raw", NULL, &err), 0, "one is deleted");
@@ -83,7 +95,7 @@ static void test_idle(void) {
 }
 
 static void test_many(void) {
-    char name[64], wanted[400] = "";
+    char name[64], wanted[1000] = "";
 
     for (unsigned i = 10; i < 10 + LIST_ROOTS + 3; i++) {
         snprintf(name, sizeof(name), "7/vm-7-disk-%u.raw", i);

@@ -41,8 +41,8 @@ static int map_note(
     int fd = open_note(volume, O_RDWR | O_CREAT);
     struct length_note *note = MAP_FAILED;
 
-    /* Written and not just made longer, as there may be no room for it when it is needed. */
-    if (fd >= 0 && posix_fallocate(fd, 0, sizeof(*note)) == 0)
+    /* There may be no room for it when it is needed. */
+    if (fd >= 0 && (errno = posix_fallocate(fd, 0, sizeof(*note))) == 0)
         note = mmap(NULL, sizeof(*note), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (fd >= 0)
         close(fd);

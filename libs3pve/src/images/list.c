@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "core/error.h"
 #include "core/request.h"
+#include "images/crew.h"
 #include "images/idle.h"
 
 struct names {
@@ -38,10 +40,18 @@ static int by_name(const void *a, const void *b) {
 
 struct listing {
     struct s3pve_client *client;
-    const struct s3pve_call *call;
+    const int *cancel;
+    int64_t until_ms;   /* clock_monotonic_ms() */
     struct names names; /* of guests, or of volumes */
     bool guests;
 };
+
+/* What is left of the time. */
+static struct s3pve_call call_of(const struct listing *listing) {
+    struct store store = {.cancel = listing->cancel, .until_ms = listing->until_ms};
+
+    return store_call(&store);
+}
 
 static int note(struct listing *listing, const char *key, struct s3pve_error *err) {
     char name[S3PVE_VOLUME_NAME];
@@ -59,11 +69,12 @@ static int note(struct listing *listing, const char *key, struct s3pve_error *er
 
 /* The folders in @folder, "images/" or "images/100/". */
 static int list_folders(struct listing *listing, const char *folder, struct s3pve_error *err) {
+    struct s3pve_call call = call_of(listing);
     struct s3pve_list *list = NULL;
     struct s3pve_entry entry;
     int rc;
 
-    if (s3pve_list_open(listing->client, folder, "/", NULL, &list, listing->call, err) < 0)
+    if (s3pve_list_open(listing->client, folder, "/", NULL, &list, &call, err) < 0)
         return -1;
     while ((rc = s3pve_list_next(list, &entry, err)) > 0)
         if (entry.is_prefix && note(listing, entry.key, err) < 0) {
@@ -81,6 +92,58 @@ static int list_guest(struct listing *volumes, const char *vmid, struct s3pve_er
     return list_folders(volumes, folder, err);
 }
 
+/* One of several guests at once. */
+struct guest {
+    struct crew_job job;
+    struct listing listing;
+    const char *vmid;
+    int rc;
+    struct s3pve_error err;
+};
+
+static void list_one(void *arg) {
+    struct guest *guest = arg;
+
+    guest->rc = list_guest(&guest->listing, guest->vmid, &guest->err);
+}
+
+/* What it has is added to @volumes, unless @rc says that all is over. */
+static int take(struct guest *guest, struct listing *volumes, int rc, struct s3pve_error *err) {
+    const struct names *names = &guest->listing.names;
+
+    for (size_t i = 0; i < names->n && rc == 0 && guest->rc == 0; i++)
+        rc = add(&volumes->names, names->names[i], err);
+    if (rc == 0 && guest->rc < 0 && err)
+        *err = guest->err;
+    names_clear(&guest->listing.names);
+    return rc < 0 ? rc : guest->rc;
+}
+
+static int list_guests(
+    struct listing *volumes, const struct names *vmids, struct s3pve_error *err
+) {
+    struct guest guests[INSPECT_THREADS];
+    struct crew crew;
+    int rc = 0;
+
+    crew_init(&crew);
+    for (size_t i = 0; i < vmids->n + INSPECT_THREADS; i++) {
+        struct guest *guest = &guests[i % INSPECT_THREADS];
+
+        if (i >= INSPECT_THREADS && i - INSPECT_THREADS < vmids->n) {
+            crew_wait(&crew, &guest->job);
+            rc = take(guest, volumes, rc, err);
+        }
+        if (i >= vmids->n)
+            continue;
+        *guest = (struct guest){.listing = *volumes, .vmid = vmids->names[i]};
+        guest->listing.names = (struct names){0};
+        crew_start(&crew, &guest->job, list_one, guest);
+    }
+    crew_clear(&crew);
+    return rc;
+}
+
 static int list_names(struct listing *volumes, uint64_t vmid, struct s3pve_error *err) {
     struct listing guests = *volumes;
     char text[32];
@@ -92,8 +155,8 @@ static int list_names(struct listing *volumes, uint64_t vmid, struct s3pve_error
     }
     guests.guests = true;
     rc = list_folders(&guests, NAMES_TOP, err);
-    for (size_t i = 0; i < guests.names.n && rc == 0; i++)
-        rc = list_guest(volumes, guests.names.names[i], err);
+    if (rc == 0)
+        rc = list_guests(volumes, &guests.names, err);
     names_clear(&guests.names);
     return rc;
 }
@@ -102,7 +165,7 @@ static int list_names(struct listing *volumes, uint64_t vmid, struct s3pve_error
 
 struct reading {
     struct s3pve_client *client;
-    const struct s3pve_call *call;
+    const struct listing *listing;
     const struct names *names;
     struct request rqs[LIST_ROOTS];
     struct request *busy[LIST_ROOTS]; /* NULL: not begun, or done */
@@ -114,11 +177,12 @@ struct reading {
 static void ask(struct reading *r) {
     size_t slot = r->asked % LIST_ROOTS;
     struct request *rq = &r->rqs[slot];
+    struct s3pve_call call = call_of(r->listing);
     char key[ROOT_FOLDER + 16];
 
     names_folder(r->names->names[r->asked++], key);
     strcat(key, "/volume.json");
-    request_init(rq, "GetObject", "GET", key, r->call);
+    request_init(rq, "GetObject", "GET", key, &call);
     rq->reply_max = ROOT_BYTES_MAX + 1;
     rq->urgent = true;
     rq->quiet = true;
@@ -186,7 +250,11 @@ _public_ int s3pve_volume_list(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
-    struct listing listing = {.client = client, .call = call};
+    struct listing listing = {
+        .client = client,
+        .cancel = call ? call->cancel : NULL,
+        .until_ms = idle_until_ms(client, call),
+    };
     _free_ struct reading *reading = calloc(1, sizeof(*reading));
     int rc;
 
@@ -197,7 +265,7 @@ _public_ int s3pve_volume_list(
         if (listing.names.n)
             qsort(listing.names.names, listing.names.n, sizeof(*listing.names.names), by_name);
         reading->client = client;
-        reading->call = call;
+        reading->listing = &listing;
         reading->names = &listing.names;
         reading->each = each;
         reading->ctx = ctx;

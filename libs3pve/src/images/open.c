@@ -12,7 +12,6 @@ static void set_runtime(struct s3pve_volume *volume, struct runtime *runtime) {
     LOCK_SCOPE(&volume->all->lock);
 
     volume->runtime = runtime;
-    volume->n_opened++;
     if (runtime && volume->all->stopping)
         runtime_cancel(runtime);
 }
@@ -171,11 +170,18 @@ static int open_it(struct s3pve_volume *volume, struct limit *limit, struct s3pv
     return -1;
 }
 
+static void tried_in_vain(struct s3pve_volume *volume, const struct s3pve_error *err) {
+    LOCK_SCOPE(&volume->all->lock);
+
+    volume->failed = *err;
+    volume->n_tries++;
+}
+
 /* Somebody else just tried, while we waited for him. */
 static bool was_tried(const struct s3pve_volume *volume, const struct limit *limit) {
     const struct s3pve_error *failed = &volume->failed;
 
-    return limit->waited && volume->n_opened != limit->n_opened && failed->code &&
+    return limit->waited && volume->n_tries != limit->n_tries && failed->code &&
            failed->code != S3PVE_E_CANCELLED && failed->code != S3PVE_E_TIMEOUT;
 }
 
@@ -207,8 +213,7 @@ int open_volume(struct s3pve_volume *volume, struct limit *limit, struct s3pve_e
     } else {
         limit_why(limit, &cause);
         error_wrap(&cause, "%s", volume->name);
-        set_failed(volume, &cause);
-        set_runtime(volume, NULL); /* one more try */
+        tried_in_vain(volume, &cause);
     }
     if (err)
         *err = cause;

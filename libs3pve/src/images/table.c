@@ -110,7 +110,7 @@ struct s3pve_volume *table_take(
         return error_set(err, S3PVE_E_NOMEM, "no memory for a volume"), NULL;
     volume->n_waiting++;
     limit->waited = volume->taken;
-    limit->n_opened = volume->n_opened;
+    limit->n_tries = volume->n_tries;
     if (volume->cancel)
         __atomic_store_n(volume->cancel, 1, __ATOMIC_RELAXED);
     while ((volume->taken || (unheld && volume->n_held)) && !limit->cancel)

@@ -31,8 +31,8 @@ struct limit {
     const int *theirs; /* borrowed; atomic */
     int cancel;        /* atomic */
     bool late;         /* which is why */
-    bool waited;       /* for somebody who may have tried to open it after @n_opened other tries */
-    unsigned n_opened;
+    bool waited;       /* for somebody who may have tried to open it after n_tries others did */
+    unsigned n_tries;
 };
 
 struct s3pve_volume {
@@ -54,9 +54,9 @@ struct s3pve_volume {
     bool taken;
     unsigned n_waiting; /* to take it */
     unsigned n_held;
-    int64_t idle_ms;   /* since when nobody holds it */
-    int *cancel;       /* of the background's work, which whoever waits ends; atomic */
-    unsigned n_opened; /* tries so far: who waited for one shares what became of it */
+    int64_t idle_ms;  /* since when nobody holds it */
+    int *cancel;      /* of the background's work, which whoever waits ends; atomic */
+    unsigned n_tries; /* to open it that failed: who waited for one shares what became of it */
 };
 
 struct s3pve_volumes {
