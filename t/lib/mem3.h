@@ -73,6 +73,7 @@ static struct {
     void (*_Atomic on_delete)(void); /* called between deleting and saying so */
     atomic_uint n_made_up;           /* so many objects more, at the head of every listing */
     atomic_bool no_list_etag;
+    atomic_bool no_list_start;   /* a listing begins at the beginning */
     atomic_bool other_copy_etag; /* as of what was put in parts */
     atomic_bool other_list_etag; /* listings have other ETags than everything else */
 } mem3 = {.lock = PTHREAD_MUTEX_INITIALIZER};

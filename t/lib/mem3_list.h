@@ -23,6 +23,8 @@ int s3pve_list_open(
     list = calloc(1, sizeof(*list));
     snprintf(list->prefix, sizeof(list->prefix), "%s", prefix);
     snprintf(list->delimiter, sizeof(list->delimiter), "%s", delimiter ? delimiter : "");
+    if (start && !mem3.no_list_start)
+        snprintf(list->last, sizeof(list->last), "%s", start);
     *ret_list = list;
     return 0;
 }

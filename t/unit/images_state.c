@@ -10,11 +10,11 @@
 #include "base/clock.h"
 #include "images/state.h"
 #include "tap.h"
-#include "volume/jrecord.h"
+#include "volume/journal_file.h"
 
 #define UUID "00112233445566778899aabbccddeeff"
 
-static char dir[200];
+static char dir[200], folder[300];
 static struct s3pve_error err;
 
 static const char *path_of(const char *name) {
@@ -99,6 +99,23 @@ static unsigned n_lost(void) {
     return n;
 }
 
+static void test_locked(void) {
+    struct state state = {"100/vm-100-disk-0.raw", "boot", true};
+    struct journal_file *file = NULL, *again = NULL;
+
+    state_write(dir, UUID, &state, &err);
+    put_journal(5);
+    snprintf(folder, sizeof(folder), "%s/" UUID, dir);
+    is_int(journal_file_open(folder, BLOCK, &file, &err), 0, "a volume is open %s", err.message);
+    state_remove(dir, UUID);
+    ok(is_there("volume") && is_there("journal") && is_there("lock"), "nothing of it is removed");
+    ok(!state_set_aside(dir, UUID) && is_there("journal"), "... or set aside");
+    is_int(journal_file_open(folder, BLOCK, &again, &err), -1, "... and nobody else opens it");
+    journal_file_close(file);
+    state_remove(dir, UUID);
+    ok(!is_there(""), "closed, it is");
+}
+
 static void test_end(void) {
     struct state state = {"100/vm-100-disk-0.raw", "boot", true};
     long long old_s = clock_wall_s() - 3 * 86400;
@@ -145,6 +162,7 @@ int main(void) {
         bail_out("%s", dir);
     test_memory();
     test_each();
+    test_locked();
     test_end();
     snprintf(command, sizeof(command), "rm -rf '%s'", dir);
     ok(system(command) == 0, "cleaned up");

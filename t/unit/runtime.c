@@ -241,6 +241,23 @@ static void test_disk(void) {
     guest_close(&guest);
 }
 
+/* A listing that has more than was asked for tells nothing of what the checkpoint has. */
+static void test_listing(void) {
+    struct guest guest;
+
+    new_volume();
+    fill(6);
+    begin(&guest, "n1", true);
+    is_int(guest_write(&guest, bytes, 0, MIB(1)), 0, "a write");
+    is_int(runtime_drain(guest.runtime, &WAIT(5000), NULL), 0, "... and a checkpoint");
+    guest_close(&guest);
+    mem3.no_list_start = true;
+    ok(begin(&guest, "n1", true), "opened with a server that lists too much");
+    mem3.no_list_start = false;
+    ok(guest_read(&guest, got, 0, MIB(1)) == 0 && memcmp(got, bytes, MIB(1)) == 0, "... it reads");
+    guest_close(&guest);
+}
+
 static void test_hand_back(void) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct runtime_stats stats;
@@ -350,6 +367,7 @@ int main(void) {
     test_outage();
     test_lost();
     test_disk();
+    test_listing();
     test_hand_back();
     test_grow();
     test_together();

@@ -40,6 +40,16 @@ static int remember(struct s3pve_volume *volume, bool active, struct s3pve_error
     return state_write(volume->all->state_dir, volume->uuid, &state, err);
 }
 
+/* Somebody may have had it by another name at the same time. */
+static int remember_again(struct s3pve_volume *volume, struct s3pve_error *err) {
+    struct state state;
+
+    if (state_read(volume->all->state_dir, volume->uuid, &state, NULL) == 0 &&
+        strcmp(state.name, volume->name) == 0)
+        return 0;
+    return remember(volume, volume->active, err);
+}
+
 int open_set_active(struct s3pve_volume *volume, bool active, struct s3pve_error *err) {
     if (volume->active == active)
         return 0;
@@ -164,7 +174,7 @@ static int open_it(struct s3pve_volume *volume, struct limit *limit, struct s3pv
     }
     volume->bucket = options.bucket;
     opened(volume, &idle.root, runtime);
-    if (length_open(volume, &idle, limit, err) == 0)
+    if (remember_again(volume, err) == 0 && length_open(volume, &idle, limit, err) == 0)
         return 0;
     open_drop(volume);
     return -1;

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,15 +131,32 @@ bool state_has_journal(const char *dir, const char *uuid) {
     return folder >= 0 && faccessat(folder, "journal", F_OK, 0) == 0;
 }
 
-void state_remove(const char *dir, const char *uuid) {
-    static const char *const names[] = {"journal", "journal.new", "length", NAME_NEW, "lock", NAME};
-    _cleanup_(close_fdp) int folder = open_folder(dir, uuid);
+/* Whoever has the volume open, be it by another name, has this locked: see journal_file.h. */
+static int lock_folder(int folder) {
+    int fd = folder < 0 ? -1 : openat(folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void remove_files(const char *dir, const char *uuid, int folder) {
+    static const char *const names[] = {"journal", "journal.new", "length", NAME_NEW, NAME, "lock"};
     char path[PATH_MAX];
 
-    for (unsigned i = 0; folder >= 0 && i < sizeof(names) / sizeof(names[0]); i++)
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         unlinkat(folder, names[i], 0);
     snprintf(path, sizeof(path), "%s/%s", dir, uuid);
     rmdir(path); /* not if something was set aside */
+}
+
+void state_remove(const char *dir, const char *uuid) {
+    _cleanup_(close_fdp) int folder = open_folder(dir, uuid);
+    _cleanup_(close_fdp) int lock = lock_folder(folder);
+
+    if (lock >= 0)
+        remove_files(dir, uuid, folder);
 }
 
 /* Nothing was ever written to it since it was made or emptied. */
@@ -159,13 +177,17 @@ static bool is_empty(int folder) {
 
 bool state_set_aside(const char *dir, const char *uuid) {
     _cleanup_(close_fdp) int folder = open_folder(dir, uuid);
+    _cleanup_(close_fdp) int lock = lock_folder(folder);
     char name[64];
-    bool keep = folder >= 0 && !is_empty(folder);
+    bool keep;
 
+    if (lock < 0)
+        return false;
+    keep = !is_empty(folder);
     snprintf(name, sizeof(name), LOST "%" PRId64, clock_wall_s());
     if (keep)
         renameat(folder, "journal", folder, name);
-    state_remove(dir, uuid);
+    remove_files(dir, uuid, folder);
     return keep;
 }
 

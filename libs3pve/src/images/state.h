@@ -31,7 +31,7 @@ int state_read(const char *dir, const char *uuid, struct state *ret_state, struc
 /* Is there a journal?  Then it may have what the bucket does not. */
 bool state_has_journal(const char *dir, const char *uuid);
 
-/* All of it but journals that were set aside; the volume must not be open. */
+/* All of it but journals that were set aside; nothing, if the volume is open. */
 void state_remove(const char *dir, const char *uuid);
 
 /* The same, but a journal that may have what the bucket does not gets another name.  Return:

@@ -26,8 +26,11 @@ int forward_add(struct forward *log, const struct segment_id *id) {
     return 0;
 }
 
+/* What is before the checkpoint was not asked for, and is nobody's to judge. */
 static int note_segment(void *ctx, const struct segment_id *id) {
-    return forward_add(ctx, id);
+    struct forward *log = ctx;
+
+    return id->seq > log->root->head_seq ? forward_add(log, id) : 0;
 }
 
 int forward_list(struct forward *log, struct s3pve_error *err) {

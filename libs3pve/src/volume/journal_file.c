@@ -19,6 +19,7 @@
 #define FILL MIB(1)                /* zeroes in one write */
 #define NAME "journal"
 #define NAME_NEW "journal.new"
+#define ENTER_TRIES 5
 
 struct journal_file {
     char *path; /* owned; of the folder, for messages */
@@ -26,6 +27,11 @@ struct journal_file {
     uint64_t ring_len;
     uint32_t *sums; /* owned; of the ring's blocks, as they were written; 0: not known */
 };
+
+static void close_fd(int fd) {
+    if (fd >= 0)
+        close(fd);
+}
 
 static int fail(const struct journal_file *file, const char *what, struct s3pve_error *err) {
     int errnum = errno;
@@ -167,8 +173,31 @@ static int find(struct journal_file *file, struct s3pve_error *err) {
     return 0;
 }
 
+static bool is_gone(int fd) {
+    struct stat st;
+
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
+/* Whoever removes a folder has it locked; what we lock must be what others will find. */
+static int enter_and_lock(struct journal_file *file, struct s3pve_error *err) {
+    for (int i = 0; i < ENTER_TRIES; i++) {
+        int rc;
+
+        if (enter(file, err) < 0)
+            return -1;
+        rc = lock(file, err);
+        if (!is_gone(file->folder) && !is_gone(file->lock))
+            return rc;
+        close_fd(file->lock);
+        close_fd(file->folder);
+        file->lock = file->folder = -1;
+    }
+    return error_set(err, S3PVE_E_CONFLICT, "%s: it is being removed", file->path);
+}
+
 static int open_in(struct journal_file *file, struct s3pve_error *err) {
-    if (enter(file, err) < 0 || lock(file, err) < 0 || find(file, err) < 0)
+    if (enter_and_lock(file, err) < 0 || find(file, err) < 0)
         return -1;
     return file->fd < 0 ? check_space(file, err) : 0;
 }
@@ -193,11 +222,6 @@ int journal_file_open(
     }
     *ret_file = file;
     return 0;
-}
-
-static void close_fd(int fd) {
-    if (fd >= 0)
-        close(fd);
 }
 
 struct journal_file *journal_file_close(struct journal_file *file) {
