@@ -107,9 +107,16 @@ static void agrees_with_the_c_library(void) {
 static void clocks_run(void) {
     const int64_t before = clock_monotonic_ms();
     const time_t wall = time(NULL);
+    struct timespec until;
+    int64_t left_ms;
 
     nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     ok(clock_monotonic_ms() - before >= 20, "the monotonic clock counts milliseconds");
+    until = clock_timespec(1999);
+    ok(until.tv_sec == 1 && until.tv_nsec == 999000000, "a time for a wait");
+    until = clock_in_ms(CLOCK_MONOTONIC, 3600999);
+    left_ms = (int64_t)until.tv_sec * 1000 + until.tv_nsec / 1000000 - clock_monotonic_ms();
+    ok(until.tv_nsec < 1000000000 && left_ms > 3590000 && left_ms <= 3600999, "... from now on");
     ok(llabs(clock_wall_s() - wall) <= 2, "the wall clock counts seconds since the epoch");
 }
 

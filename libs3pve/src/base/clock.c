@@ -25,6 +25,14 @@ int64_t clock_boottime_ms(void) {
     return read_ms(CLOCK_BOOTTIME);
 }
 
+struct timespec clock_timespec(int64_t ms) {
+    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+}
+
+struct timespec clock_in_ms(clockid_t clock, int64_t ms) {
+    return clock_timespec(read_ms(clock) + ms);
+}
+
 int64_t clock_wall_s(void) {
     return time(NULL);
 }

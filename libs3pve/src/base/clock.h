@@ -4,10 +4,16 @@
 #define BASE_CLOCK_H
 
 #include <stdint.h>
+#include <time.h>
 
 int64_t clock_monotonic_ms(void); /* for deadlines: never goes back, counts from anywhere */
 int64_t clock_boottime_ms(void);  /* the same, and it goes on while the machine sleeps */
 int64_t clock_wall_s(void);       /* seconds since the epoch, as the node believes */
+
+/* What functions that wait until then want: @ms of one of the clocks above, or in @ms from now by a
+ * condition's clock, which is CLOCK_REALTIME unless it was told otherwise. */
+struct timespec clock_timespec(int64_t ms);
+struct timespec clock_in_ms(clockid_t clock, int64_t ms);
 
 /*
  * Texts into seconds since the epoch.  Years 1970 to 9999; nothing but white space may follow.

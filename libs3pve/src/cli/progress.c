@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "cli/out.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -12,13 +13,6 @@
 #define FIRST_MS 600 /* what is over sooner needs no line */
 
 static int drawn; /* a line stands on the terminal */
-
-static int64_t now_ms(void) {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static int columns(void) {
     struct winsize size;
@@ -34,7 +28,7 @@ static void add_eta(char *text, size_t room, uint64_t left, double rate) {
 }
 
 static double rate_of(const struct progress *progress, uint64_t done) {
-    int64_t ms = now_ms() - progress->started_ms;
+    int64_t ms = clock_monotonic_ms() - progress->started_ms;
 
     return ms > 0 && done > progress->first ? (double)(done - progress->first) * 1000 / (double)ms
                                             : 0;
@@ -70,13 +64,9 @@ static void draw(const struct progress *progress) {
 
 /* Sleeps for a tick.  Return: false when it is time to end. */
 static bool pause_tick(struct progress *progress) {
-    struct timespec until;
+    struct timespec until = clock_in_ms(CLOCK_REALTIME, TICK_MS);
     LOCK_SCOPE(&progress->lock);
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += TICK_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
     if (!progress->stop)
         pthread_cond_timedwait(&progress->woken, &progress->lock, &until);
     return !progress->stop;
@@ -87,7 +77,7 @@ static void *run(void *arg) {
 
     signals_block();
     while (pause_tick(progress)) {
-        if (now_ms() - progress->started_ms >= FIRST_MS)
+        if (clock_monotonic_ms() - progress->started_ms >= FIRST_MS)
             draw(progress);
     }
     return NULL;
@@ -117,7 +107,7 @@ bool progress_wanted(const struct cli *cli) {
 }
 
 void progress_start(struct progress *progress, const struct cli *cli) {
-    progress->started_ms = now_ms();
+    progress->started_ms = clock_monotonic_ms();
     if (!progress_wanted(cli))
         return;
     set_name(progress);
@@ -148,7 +138,7 @@ void progress_stop(struct progress *progress, bool done) {
         "%s  %s in %.1f s, %s/s\n",
         progress->name,
         out_size(size, n, true),
-        (double)(now_ms() - progress->started_ms) / 1000,
+        (double)(clock_monotonic_ms() - progress->started_ms) / 1000,
         out_size(speed, (uint64_t)rate_of(progress, n), true)
     );
 }

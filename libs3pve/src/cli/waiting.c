@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "cli/out.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -31,14 +32,9 @@ void waiting_note(const char *why) {
 
 /* Return: false when it is time to end. */
 static bool sleep_ms(unsigned ms) {
-    struct timespec until;
+    struct timespec until = clock_in_ms(CLOCK_REALTIME, ms);
     LOCK_SCOPE(&waiting.lock);
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     while (!waiting.stop && pthread_cond_timedwait(&waiting.woken, &waiting.lock, &until) == 0) {
     }
     return !waiting.stop;

@@ -2,6 +2,7 @@
 /* engine_calls.c - what callers do with a request: submit it, wait for it, give up on it */
 #include <time.h>
 
+#include "base/clock.h"
 #include "core/engine_private.h"
 #include "core/error.h"
 #include "core/exchange.h"
@@ -26,13 +27,7 @@ static void cond_wait_until(struct engine *engine, int64_t until_ms) {
 
     if (wait <= 0)
         return;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += wait / 1000;
-    at.tv_nsec += wait % 1000 * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
+    at = clock_in_ms(CLOCK_MONOTONIC, wait);
     pthread_cond_timedwait(&engine->moved, &engine->lock, &at);
 }
 

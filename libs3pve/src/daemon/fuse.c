@@ -200,12 +200,7 @@ int session_leave(struct session *session, bool force) {
 }
 
 static bool join_within(pthread_t thread, int ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = clock_in_ms(CLOCK_REALTIME, ms);
     return pthread_timedjoin_np(thread, NULL, &until) == 0;
 }
 

@@ -39,11 +39,7 @@ static void look(struct jobs *jobs) {
 }
 
 static void wait_ms(struct jobs *jobs, int ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)ms * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = clock_in_ms(CLOCK_REALTIME, ms);
     pthread_cond_timedwait(&jobs->wake, &jobs->lock, &until);
 }
 

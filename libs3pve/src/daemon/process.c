@@ -6,6 +6,7 @@
  * not.
  */
 #include "daemon/process.h"
+#include "base/clock.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -290,9 +291,7 @@ static void *judge_apart(void *arg) {
 }
 
 static bool await(struct judgement *j, enum closing_kind *ret_kind) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += JUDGE_S;
+    struct timespec until = clock_in_ms(CLOCK_REALTIME, JUDGE_S * 1000);
     LOCK_SCOPE(&j->lock);
     while (!j->is_ready) {
         if (pthread_cond_timedwait(&j->ready, &j->lock, &until) == ETIMEDOUT)

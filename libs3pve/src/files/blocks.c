@@ -190,8 +190,7 @@ static int wait_fetched(struct blocks *blocks, struct block *block) {
     struct s3pve_call call = files_call(blocks->files, 0);
 
     while (block->state == BLOCK_FETCHING) {
-        int64_t wake = clock_monotonic_ms() + POLL_MS;
-        struct timespec ts = {.tv_sec = wake / 1000, .tv_nsec = wake % 1000 * 1000000};
+        struct timespec ts = clock_in_ms(CLOCK_MONOTONIC, POLL_MS);
 
         pthread_cond_timedwait(&blocks->fetched, &blocks->lock, &ts);
         if (call.cancel && __atomic_load_n(call.cancel, __ATOMIC_RELAXED))

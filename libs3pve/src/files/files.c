@@ -157,8 +157,7 @@ bool files_is_online(struct s3pve_files *files) {
 /* ---------------------------------------------------------------- nodes */
 
 void files_wait(struct s3pve_files *files, unsigned ms) {
-    int64_t wake = clock_monotonic_ms() + ms;
-    struct timespec ts = {.tv_sec = wake / 1000, .tv_nsec = wake % 1000 * 1000000};
+    struct timespec ts = clock_in_ms(CLOCK_MONOTONIC, ms);
 
     pthread_cond_timedwait(&files->changed, &files->lock, &ts);
 }

@@ -357,8 +357,7 @@ static int wait_chunk(struct reader *reader, const struct chunk *chunk) {
     struct s3pve_call call = files_call(reader->files, 0);
 
     while (chunk->state == CHUNK_FETCHING) {
-        int64_t wake = clock_monotonic_ms() + POLL_MS;
-        struct timespec ts = {.tv_sec = wake / 1000, .tv_nsec = wake % 1000 * 1000000};
+        struct timespec ts = clock_in_ms(CLOCK_MONOTONIC, POLL_MS);
 
         pthread_cond_timedwait(&reader->ready, &reader->lock, &ts);
         if (call.cancel && __atomic_load_n(call.cancel, __ATOMIC_RELAXED))

@@ -300,8 +300,7 @@ static int lock_io(struct s3pve_files *files, struct stream *stream) {
     struct timespec until;
 
     do {
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec++;
+        until = clock_in_ms(CLOCK_REALTIME, 1000);
         if (pthread_mutex_timedlock(&stream->io, &until) == 0)
             return 0;
         if (call.cancel && __atomic_load_n(call.cancel, __ATOMIC_RELAXED))

@@ -172,9 +172,7 @@ void exports_resume(struct nbd_export *export) {
 
 int exports_settle(struct nbd_export *export, unsigned timeout_ms) {
     struct exports *exports = export->exports;
-    int64_t until_ms = clock_monotonic_ms() + timeout_ms;
-    struct timespec until = {
-        .tv_sec = until_ms / 1000, .tv_nsec = (long)(until_ms % 1000 * 1000000)};
+    struct timespec until = clock_in_ms(CLOCK_MONOTONIC, timeout_ms);
     int timed_out = 0;
     LOCK_SCOPE(&exports->lock);
     while (export->n_holds > 0 && !timed_out)

@@ -52,15 +52,8 @@ int lease_incarnation(char incarnation[ROOT_INCARNATION], struct s3pve_error *er
 
 /* With the lock held, until something changes or @ms are over. */
 static void wait_ms(struct lease *lease, int64_t ms) {
-    struct timespec until;
+    struct timespec until = clock_in_ms(CLOCK_MONOTONIC, ms);
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_cond_timedwait(&lease->changed, &lease->lock, &until);
 }
 

@@ -86,7 +86,7 @@ static struct event *wait_for_events(struct runtime *rt) {
     struct event *events;
 
     while (!rt->first) {
-        struct timespec until = runtime_time(rt->wake_ms);
+        struct timespec until = clock_timespec(rt->wake_ms);
 
         if (rt->wake_ms && clock_monotonic_ms() >= rt->wake_ms)
             break;

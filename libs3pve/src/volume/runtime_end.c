@@ -8,10 +8,6 @@
 #include "volume/runtime_private.h"
 #include "volume/swap.h"
 
-struct timespec runtime_time(int64_t at_ms) {
-    return (struct timespec){.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000};
-}
-
 static bool is_set(const int *cancel) {
     return cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED);
 }
@@ -90,7 +86,7 @@ static int wait_drained(
     while (!rt->is_drained && !rt->stats.failure.code && clock_monotonic_ms() < until_ms &&
            !is_set(wait->cancel)) {
         int64_t look_ms = clock_monotonic_ms() + CANCEL_LOOK_MS;
-        struct timespec look = runtime_time(look_ms < until_ms ? look_ms : until_ms);
+        struct timespec look = clock_timespec(look_ms < until_ms ? look_ms : until_ms);
 
         pthread_cond_timedwait(&rt->changed, &rt->lock, &look);
     }

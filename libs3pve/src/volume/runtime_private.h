@@ -119,11 +119,6 @@ void *runtime_thread(void *arg);
 /* What has happened, and all that comes of it. */
 void runtime_turn(struct runtime *runtime, struct event *events);
 
-/* --- runtime_end.c */
-
-/* For a timed wait. */
-struct timespec runtime_time(int64_t at_ms);
-
 /* --- runtime_ops.c */
 
 extern const struct volume_ops runtime_volume_ops;
