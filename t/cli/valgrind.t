@@ -50,6 +50,15 @@ fine('it is looked at', 'head', 'dir/big');
 fine('it is copied', 'cp', 'dir/big', 'dir/copy');
 fine('the server is probed', 'probe');
 
+my $disk = '1/vm-1-disk-0.raw';
+fine('a disk is made', qw(volume create), $disk, '5M');
+fine("... $_", 'volume', $_, $disk) for qw(stat dump fsck);
+fine('... listed', qw(volume ls -l));
+fine('... exported', qw(volume export), $disk, "$scratch/disk");
+fine('... renamed', qw(volume mv), $disk, '1/vm-1-disk-1.raw');
+fine('... removed', qw(volume rm -y), '1/vm-1-disk-1.raw');
+fails('a missing disk', qw(volume fsck), $disk);
+
 fails('a missing object', 'get', 'none', "$scratch/none");
 fails('a bad name', 'get', "a\xff", "$scratch/none");
 $fake->rule(op => 'GetObject', do => 'cut', after => 1000, times => 3);

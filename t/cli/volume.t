@@ -5,6 +5,7 @@ use v5.36;
 use Digest::MD5;
 use FindBin qw($RealBin);
 use JSON::PP qw(decode_json);
+use POSIX ();
 use Test::More;
 
 use lib "$RealBin/../lib";
@@ -136,6 +137,19 @@ $json = decode_json($out);
 is("$json->{state} $json->{size} $json->{lost}", "closed $SIZE 0", 'export --json');
 cmp_ok(abs($json->{as_of} - time()), '<', 300, '... with the time of the last write');
 
+is((run('mv', $name, '200/vm-200-disk-1.raw'))[0], 0, 'with another name');
+is((run('export', '200/vm-200-disk-1.raw', "$dir/out"))[0], 0, '... it is exported');
+is_model('renamed');
+is((run('fsck', '--data', '200/vm-200-disk-1.raw'))[0], 0, '... and clean');
+is((run('mv', '200/vm-200-disk-1.raw', $name))[0], 0, '... and it may have its old one again');
+my $whole = $volume->get('volume.json');
+$volume->set_root(length => 5_000_001);
+is((run('export', $name, "$dir/out"))[0], 0, 'a file that grows');
+is(-s "$dir/out", 5_000_001, '... is as long as it is');
+ok(slurp("$dir/out") eq substr(slurp($model), 0, 5_000_001), '... and has what was written');
+is((run('fsck', $name))[0], 0, '... and is clean');
+$volume->put('volume.json', $whole);
+
 write_both('kill', 0, 'write -P 5 10M 15M', 'write -P 6 2M 4k', 'flush');
 write_both('kill', 0, 'write -P 7 11M 1M', 'write -z 3M 64k', 'discard 12M 1M', 'flush');
 my %before = $volume->objects()->%*;
@@ -168,6 +182,34 @@ is(
 is((run('dump', '100/vm-100-disk-9.raw'))[0], 3, 'dump of nothing: status 3');
 is((run('export', '100/vm-100-disk-9.raw', "$dir/none"))[0], 3, 'export of nothing: status 3');
 ok(!-e "$dir/none" && !-e "$dir/none.part", '... leaves no file');
+
+# --- while a node writes to it
+
+my $live = S3PVE::Test::Volume->new($rgw, $rgw->bucket(), "$dir/live");
+$live->start('-c', $SIZE);
+my $writer = fork() // die "fork: $!\n";
+if (!$writer) {
+    $live->qemu_io(map { ("write -P $_ " . 256 * $_ . 'k 256k', 'flush') } 1 .. 200);
+    POSIX::_exit(0);
+}
+my ($n_whole, $n_looked) = (0, 0);
+until ($n_whole == 200 || $n_looked++ > 100) {
+    my ($code) = $live->run('volume', 'export', '--quiet', $name, "$dir/live.raw");
+    my $disk = $code == 0 ? slurp("$dir/live.raw") : 'none';
+    my $n = 0;
+    ++$n while $n < 200 && substr($disk, ($n + 1) << 18, 1 << 18) eq chr($n + 1) x (1 << 18);
+    my $rest = substr($disk, ($n + 1) << 18);
+    last if $rest =~ m/[^\0]/ || $n < $n_whole; # not what it was after some write, or before
+    $n_whole = $n;
+    last if ($live->run('volume', 'fsck', '--data', $name))[0] != 0;
+}
+waitpid($writer, 0);
+is($n_whole, 200, "live: each of $n_looked exports was the disk after some write, and clean");
+cmp_ok($n_looked, '>', 1, '... while it was written to');
+is(($live->run('volume', 'rm', '-y', $name))[0], 5, 'rm of what a node has: status 5');
+is(($live->run('volume', 'mv', $name, '1/vm-1-x.raw'))[0], 5, 'mv of it: status 5');
+$live->stop('back');
+is(($live->run('volume', 'fsck', '--data', $name))[0], 0, 'and it is clean afterwards');
 
 # --- damage
 

@@ -151,7 +151,20 @@ static bool agreed(int n, char **args) {
     return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
+/* Whether its node lives takes a while to see. */
+static void tell_wait(struct cli *cli, const char *name) {
+    struct s3pve_volume_info info;
+
+    if (cli->options.quiet || cli->options.json ||
+        s3pve_volume_stat(cli->client, name, &info, &cli->call, NULL) < 0 || !info.node[0])
+        return;
+    fprintf(
+        stderr, "s3pve: node %s has %s open, or had: seeing whether it lives\n", info.node, name
+    );
+}
+
 static int rm_one(struct cli *cli, const char *name, struct s3pve_error *err) {
+    tell_wait(cli, name);
     return s3pve_volume_delete(cli->client, name, &cli->call, err);
 }
 

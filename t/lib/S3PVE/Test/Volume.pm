@@ -5,6 +5,7 @@ package S3PVE::Test::Volume;
 #   my $volume = S3PVE::Test::Volume->new($rgw, $bucket, "$dir");
 #   $volume->write('back', 64 << 20, 'write -P 1 0 1M');    made, written by qemu-io, handed back
 #   $volume->write('kill', 0, 'write -P 2 0 1M', 'flush');  and left as its node died
+#   $volume->start(@options), ->qemu_io(@commands), ->stop('back'); the same in pieces
 #   $volume->objects(): { name below the data directory => size };  ->log: names in order
 #   $volume->get($name), ->put($name, $bytes), ->remove($name);     'volume.json' is one of them
 #   $volume->change_page('leaf', 0, sub ($bytes) { ... });          with all sums above it
@@ -25,33 +26,45 @@ sub new ($class, $server, $bucket, $dir) {
 
 sub name ($self) { return '100/vm-100-disk-0.raw' }
 
-# $end: "back" or "kill", or one of them and options for t/nbd/volume.  $create: bytes of a new volume,
-# or 0.
-sub write ($self, $end, $create, @commands) { ## no critic (ProhibitBuiltinHomonyms)
-    my $socket = "$self->{dir}/nbd";
-    my @options = ref($end) ? @$end : ($end);
-    $end = shift(@options);
+# @options: of t/nbd/volume.  It is open until stop().
+sub start ($self, @options) {
     my $pid = open2(
         my $out, my $in, build() . '/t/nbd/volume',
-        ($create ? ('-c', $create) : ()), @options,
-        $self->{server}{config},
-        $self->{bucket}, "$self->{dir}/state", $socket,
+        @options, $self->{server}{config},
+        $self->{bucket}, "$self->{dir}/state", "$self->{dir}/nbd",
     );
     my $said = readline($out) // '';
     die "no volume: $said\n" if $said ne "ready\n";
-    run_ok('qemu-io', '-f', 'raw', "nbd+unix:///disk?socket=$socket", map { ('-c', $_) } @commands)
-        if @commands;
+    @$self{qw(pid in out)} = ($pid, $in, $out);
+    return;
+}
+
+sub qemu_io ($self, @commands) {
+    my $uri = "nbd+unix:///disk?socket=$self->{dir}/nbd";
+    return run_ok('qemu-io', '-f', 'raw', $uri, map { ('-c', $_) } @commands);
+}
+
+# $end: "back" or "kill".
+sub stop ($self, $end) {
     if ($end eq 'back') {
-        print {$in} "back\n";
-        close($in);
+        print { $self->{in} } "back\n";
+        close($self->{in});
     } else {
-        kill('KILL', $pid);
+        kill('KILL', $self->{pid});
     }
-    my @rest = readline($out);
-    waitpid($pid, 0);
+    my @rest = readline($self->{out});
+    waitpid($self->{pid}, 0);
     die "the volume was not handed back\n" if $end eq 'back' && $? != 0;
     delete($self->{data});
     return;
+}
+
+# $end: one of these, or that and options.  $create: bytes of a new volume, or 0.
+sub write ($self, $end, $create, @commands) { ## no critic (ProhibitBuiltinHomonyms)
+    ($end, my @options) = ref($end) ? @$end : ($end);
+    $self->start(($create ? ('-c', $create) : ()), @options);
+    $self->qemu_io(@commands) if @commands;
+    return $self->stop($end);
 }
 
 # --- objects
