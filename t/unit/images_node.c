@@ -297,6 +297,38 @@ static void test_failed(void) {
     s3pve_volumes_close(one);
 }
 
+/* Only what is closed is renamed: what a dead node has is taken from it first. */
+static void test_rename(void) {
+    struct s3pve_call brief = {.timeout_ms = 300};
+    struct s3pve_volumes *one, *other;
+    struct s3pve_volume *volume;
+
+    begin();
+    other = node("other");
+    s3pve_volumes_activate(other, DISK, NULL, &err);
+    one = node("n1");
+    is_int(s3pve_volumes_rename(one, DISK, "7/x.raw", NULL, &err), -1, "what a node has stays");
+    is_int(err.code, S3PVE_E_CONFLICT, "... %s", err.message);
+    volume = hold(other, DISK);
+    put_bytes(volume, 0, 5000, 5);
+    volume_flush(volume);
+    s3pve_volume_release(volume);
+    s3pve_volumes_close(other);
+    is_int(s3pve_volumes_rename(one, DISK, "7/x.raw", &brief, &err), -1, "if it may be alive, too");
+    is_int(err.code, S3PVE_E_TIMEOUT, "... %s", err.message);
+    is_int(
+        s3pve_volumes_rename(one, DISK, "7/x.raw", NULL, &err),
+        0,
+        "once it is dead it goes %s",
+        err.message
+    );
+    ok(!root_has("uuid"), "... and has its old name no more");
+    volume = hold(one, "7/x.raw");
+    ok(volume && has_bytes(volume, 0, 5000, 5), "... and what was flushed");
+    s3pve_volume_release(volume);
+    s3pve_volumes_close(one);
+}
+
 /* ------------------------------------------------------------------ background */
 
 static void test_linger_stuck(void) {
@@ -398,6 +430,7 @@ int main(void) {
     test_close_fails();
     test_fenced();
     test_failed();
+    test_rename();
     test_linger_stuck();
     test_stop();
     test_file_outage();

@@ -232,6 +232,20 @@ int open_volume(struct s3pve_volume *volume, struct limit *limit, struct s3pve_e
 
 /* ------------------------------------------------------- deletion and renaming */
 
+/* Only what is closed is renamed.  One whose node died has first to be had, which may take as long
+ * as its lease; one whose node lives cannot be. */
+static int close_it(
+    struct s3pve_volume *volume, struct idle *idle, struct limit *limit, struct s3pve_error *err
+) {
+    if (open_hand_back(volume, limit, err) < 0)
+        return -1;
+    if (idle_read(idle, err) < 0)
+        return error_wrap(err, "%s", volume->name);
+    if (idle->root.owner.state == ROOT_CLOSED || root_check_writable(&idle->root, NULL) < 0)
+        return 0; /* what is half-done is for the next step */
+    return open_volume(volume, limit, err) < 0 ? -1 : open_hand_back(volume, limit, err);
+}
+
 int open_rename(
     struct s3pve_volume *volume, const char *name, struct limit *limit, struct s3pve_error *err
 ) {
@@ -239,8 +253,8 @@ int open_rename(
 
     if (volume->active)
         return error_set(err, S3PVE_E_CONFLICT, "%s is active on this node", volume->name);
-    if (open_hand_back(volume, limit, err) < 0 || begin(volume, limit, &idle, err) < 0)
-        return -1;
+    if (begin(volume, limit, &idle, err) < 0 || close_it(volume, &idle, limit, err) < 0)
+        return limit_why(limit, err);
     if (idle_rename(&idle, name, err) == 0)
         return 0;
     limit_why(limit, err);
