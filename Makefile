@@ -5,7 +5,7 @@
 # make check-asan, check-tsan      the C tests alone, under a sanitizer
 # make fuzz     look for input that parsers do not survive (clang); FUZZ_S seconds for each
 # make sim      histories of a virtual disk in which everything goes wrong; SEEDS of them, from FROM
-# make bench    speed against rclone, s3cmd and s3fs on the same server
+# make bench    speed against rclone, s3cmd, s3fs, nbdkit and s3backer on the same server
 # make tidy     format C and Perl
 # make lint     clang-tidy, perlcritic
 # make install  honours DESTDIR, PREFIX, LIBDIR
@@ -157,6 +157,7 @@ demo: deps
 bench: deps
 	$(MAKE) $(JOBS) all
 	B=$(B) t/bench/run
+	B=$(B) t/bench/disks
 
 deps:
 	@t/lib/deps
