@@ -261,6 +261,15 @@ found(
     qr/volume\.json: no epoch has segment 1/
 );
 
+# --- two nodes had it at once
+
+my $stranger = $last =~ s/-[0-9a-f]{8}$/-00000bad/r;
+$other->put($stranger, 'x' x 5000);
+($status, $health, @findings) = fsck($other);
+is($status, 1, 'a segment of a stranger: status 1');
+is("@findings", "$stranger: it is of an owner whom volume.json does not know", '... is found');
+$other->remove($stranger);
+
 # --- the last of an epoch that is not over may have been on its way
 
 $other->remove($last);

@@ -92,6 +92,18 @@ int audit_missing(struct audit *audit, const struct table_row *row, struct s3pve
     return 0;
 }
 
+int audit_stranger(struct audit *audit, const struct segment_id *id, struct s3pve_error *err) {
+    char name[SEGMENT_NAME];
+    bool same;
+
+    if (look_again(audit, &same, err) < 0)
+        return -1;
+    segment_name(name, id);
+    if (same)
+        audit_find(audit, name, "it is of an owner whom volume.json does not know");
+    return 0;
+}
+
 /* --------------------------------------------------------------------- root */
 
 static void check_root(struct audit *audit) {

@@ -62,6 +62,9 @@ int audit_blame(
 /* The object of @row is not there: found, if it still should.  Return: 0, or -1 with @err set. */
 int audit_missing(struct audit *audit, const struct table_row *row, struct s3pve_error *err);
 
+/* The root does not know its owner: found, unless there is another root, and he may be new. */
+int audit_stranger(struct audit *audit, const struct segment_id *id, struct s3pve_error *err);
+
 /* An object of the log that is part of the volume, and one that is not. */
 void audit_count_log(struct audit *audit, uint64_t size);
 void audit_count_left(struct audit *audit, const struct segment_id *id, uint64_t size);

@@ -268,8 +268,13 @@ int audit_log(struct audit *audit, struct s3pve_error *err) {
     while (rc == 0 && (++seq <= last || forward_find(&audit->log, seq)))
         rc = audit_one(audit, checks, &tip, seq, err);
     rc = end_checks(checks, rc, err);
-    for (size_t i = 0; i < audit->log.n; i++)
+    for (size_t i = 0; i < audit->log.n; i++) {
+        const struct segment_id *id = &audit->log.ids[i];
+
         if (audit->sizes[i] != AUDIT_MISSING)
-            audit_count_left(audit, &audit->log.ids[i], audit->sizes[i]);
+            audit_count_left(audit, id, audit->sizes[i]);
+        if (rc == 0 && !forward_knows(root, id))
+            rc = audit_stranger(audit, id, err);
+    }
     return rc;
 }

@@ -52,7 +52,7 @@ const struct segment_id *forward_find(struct forward *log, uint64_t seq) {
 }
 
 /* Who writes has committed his epoch, and the root has it until a checkpoint covers it. */
-static bool is_known(const struct root *root, const struct segment_id *id) {
+bool forward_knows(const struct root *root, const struct segment_id *id) {
     if (root->n_epochs && id->epoch < root->epochs[0].epoch)
         return true;
     for (uint32_t i = 0; i < root->n_epochs; i++)
@@ -63,7 +63,7 @@ static bool is_known(const struct root *root, const struct segment_id *id) {
 
 const struct segment_id *forward_stranger(const struct forward *log) {
     for (size_t i = 0; i < log->n; i++)
-        if (!is_known(log->root, &log->ids[i]))
+        if (!forward_knows(log->root, &log->ids[i]))
             return &log->ids[i];
     return NULL;
 }

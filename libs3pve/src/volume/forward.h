@@ -25,8 +25,10 @@ int forward_add(struct forward *log, const struct segment_id *id);
  * of seq. */
 const struct segment_id *forward_find(struct forward *log, uint64_t seq);
 
-/* A segment of an owner who never got the volume by the root's word, or NULL: there should be none.
- * Whom a checkpoint let the root forget is not looked at. */
+/* Is its owner one who got the volume by the root's word?  True of whom a checkpoint let the root
+ * forget. */
+bool forward_knows(const struct root *root, const struct segment_id *id);
+/* One of another, or NULL: there should be none. */
 const struct segment_id *forward_stranger(const struct forward *log);
 
 /* Does it go on from segment @tip, whose last record is @jseq and whose header has that @hash? */
