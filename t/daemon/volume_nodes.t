@@ -104,8 +104,13 @@ is($one->ask('status')->{volumes}->{failed}, 1, '... which status tells');
 sleep(5);
 is(scalar(() = $one->output() =~ m/has failed/g), 1, '... and is logged once');
 io($two, 'read -P 16 0 1M');
-good($one->volume('deactivate', $DISK), 'it is forgotten there');
-is($one->ask('status')->{volumes}->{failed}, 0, '... for good');
+is($one->volume('activate', $DISK)->{code}, 'CONFLICT', 'nor can it have it again');
+io($two, 'read -P 16 0 1M');
+good($two->volume('deactivate', $DISK), '... until the other hands it back');
+good($one->volume('activate', $DISK), 'then it can');
+io($one, 'read -P 16 0 1M', 'write -P 18 0 1M', 'flush');
+is($one->ask('status')->{volumes}->{failed}, 0, '... and has forgotten that it failed');
+good($one->volume('deactivate', $DISK), '... and hands it back');
 is($_->stop(), 0, 'a daemon ends well') for $one, $two;
 
 done_testing();

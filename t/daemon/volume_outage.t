@@ -4,6 +4,7 @@
 use v5.36;
 
 use FindBin qw($RealBin);
+use POSIX qw(WNOHANG);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -26,6 +27,26 @@ my $guest = S3PVE::Test::Guest->new($daemon, $DISK);
 my sub guest_does (@what) {
     return run_ok('qemu-io', '-f', 'raw', $guest->uri(), map { (-c => $_) } @what);
 }
+
+# --- what a flush means
+
+my $OTHER = '100/vm-100-disk-1.raw';
+$daemon->configure(durability => 'bucket');
+$daemon->ask('reload');
+ok($daemon->volume('create', $OTHER, size => 1 << 20)->{ok}, 'after a reload another disk is made');
+ok($daemon->volume('activate', $OTHER)->{ok}, '... and active');
+$rgw->kill();
+guest_does('write -P 1 0 64k', 'flush');
+my $flusher = fork() // die "fork: $!\n";
+
+if (!$flusher) {
+    exec('qemu-io', '-f', 'raw', $daemon->nbd($OTHER), '-c', 'write -qP 1 0 64k', '-c', 'flush');
+}
+sleep(3);
+is(waitpid($flusher, WNOHANG), 0, 'one means the bucket by then, the other still this node');
+$rgw->revive();
+waitpid($flusher, 0);
+is($?, 0, '... and ends well once there is one');
 
 # --- a guest at work
 
@@ -76,7 +97,7 @@ ok($daemon->start(), 'a daemon starts with the store away');
 cmp_ok(time() - $begin, '<', 20, '... in time');
 ok($daemon->ask('ping')->{ok}, '... and answers');
 sleep(2);
-is(waitpid($pid, POSIX::WNOHANG()), 0, '... while the guest waits');
+is(waitpid($pid, WNOHANG), 0, '... while the guest waits');
 $rgw->revive();
 waitpid($pid, 0);
 is($?, 0, 'the store is back, and the guest has written');
@@ -108,9 +129,14 @@ $answer = $daemon->volume('deactivate', $DISK, timeout => 3);
 ok(!$answer->{ok}, '... so the volume is not handed back, though the reader is gone');
 cmp_ok(time() - $begin, '<', 8, '... in time');
 is((run_cmd('nbdinfo', '--size', $daemon->nbd($DISK)))[1], (128 << 20) . "\n", '... and is served');
+my $waiting = fork() // die "fork: $!\n";
+POSIX::_exit($daemon->volume('deactivate', $DISK)->{code} eq 'CANCELLED' ? 0 : 1) if !$waiting;
+sleep(1);
 $begin = time();
 is($daemon->stop(), 0, 'the daemon ends well with the store away');
 cmp_ok(time() - $begin, '<', 25, '... in time');
+waitpid($waiting, 0);
+is($?, 0, '... and commands that wait are cancelled');
 $rgw->revive();
 ok($daemon->start(), 'with the store it starts again');
 $answer = $daemon->volume('deactivate', $DISK);

@@ -116,7 +116,7 @@ my $to = client();
 my $begin = time();
 refused(
     $daemon->volume('deactivate', $DISK), 'CONFLICT', 'with a client it is not deactivated',
-    qr/1 NBD client$/
+    qr/NBD clients: 1$/
 );
 cmp_ok(time() - $begin, '<', 10, '... after a few seconds');
 refused($daemon->volume('delete', $DISK), 'CONFLICT', 'nor deleted', qr/in use/);
@@ -212,11 +212,32 @@ $stop = $daemon->ask('stop');
 ok($stop->{ok} && !$stop->{busy}, 'the daemon stops while a volume is active that nobody uses');
 is($daemon->wait_end(), 0, '... well');
 ok(!-e "$daemon->{run}/nbd.sock", '... without its socket');
-my $other = S3PVE::Test::Daemon->new($rgw, $bucket, node => 'n2');
+my $other = S3PVE::Test::Daemon->new(
+    $rgw, $bucket,
+    node => 'n2',
+    args => ['--watch-interval', '0.3'],
+);
 ok($other->start(), 'another node') or diag($other->output());
 good($other->volume('activate', $DISK, timeout => 20), '... can have it at once');
 run_ok('qemu-io', '-f', 'raw', $other->nbd($DISK), '-c', 'read -P 5 0 1M');
-good($other->volume('delete', $DISK), '... and delete it');
-is($other->stop(), 0, '... and ends well');
+
+# --- a storage that is not wanted here any more
+
+$uri = $other->nbd($DISK);
+$daemon = $other;
+$to = client();
+spew("$other->{dir}/storage.cfg", "dir: local\n");
+ok(
+    wait_until(10, sub { $other->output() =~ m/staying for now: files or volumes are in use/ }),
+    'a daemon that is not wanted any more stays while a guest has a disk'
+);
+ok($other->open_volume($DISK)->{active}, '... which goes on');
+close($to);
+is($other->wait_end(), 0, '... and ends when it is gone');
+unlink("$other->{dir}/storage.cfg");
+ok($daemon->start(), 'started again') or diag($daemon->output());
+is($daemon->volume('stat', $DISK)->{state}, 'closed', '... it finds that the disk was handed back');
+good($daemon->volume('delete', $DISK), '... and deletes it');
+is($daemon->stop(), 0, '... and ends well');
 
 done_testing();

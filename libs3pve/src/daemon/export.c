@@ -150,12 +150,13 @@ struct export_server *export_close(struct export_server *server) {
 
 /* --- one at a time with each name */
 
-static bool is_over(const struct export_wait *wait, struct s3pve_error *err) {
+/* @why: what was waited for in vain when the time is over. */
+static bool is_over(const struct export_wait *wait, const char *why, struct s3pve_error *err) {
     bool cancelled = wait->cancel && __atomic_load_n(wait->cancel, __ATOMIC_ACQUIRE);
     if (cancelled)
         fail(err, S3PVE_E_CANCELLED, "the daemon is ending");
     else if (clock_monotonic_ms() >= wait->until_ms)
-        fail(err, S3PVE_E_TIMEOUT, "another command is still at work on this volume");
+        fail(err, S3PVE_E_TIMEOUT, "%s", why);
     else
         return false;
     return true;
@@ -207,7 +208,8 @@ struct export *export_take(
     }
     export->n_waiting++;
     bool over = false;
-    while (export->taken && !(over = is_over(wait, err)))
+    while (export->taken &&
+           !(over = is_over(wait, "another command is at work on this volume", err)))
         wait_a_little(server);
     export->n_waiting--;
     if (over)
@@ -271,17 +273,13 @@ static int wait_for_clients(
     struct export *export, const struct export_wait *wait, struct s3pve_error *err
 ) {
     int64_t until_ms = clock_monotonic_ms() + EXPORT_CLIENTS_MS;
+    until_ms = wait->until_ms < until_ms ? wait->until_ms : until_ms;
     unsigned n;
     while ((n = nbd_export_users(export->nbd)) > 0) {
-        if (is_over(wait, err) || clock_monotonic_ms() >= until_ms)
-            return fail(
-                err,
-                S3PVE_E_CONFLICT,
-                "%s is in use, by %u NBD client%s",
-                export->name,
-                n,
-                "s" + (n == 1)
-            );
+        if (clock_monotonic_ms() >= until_ms)
+            return fail(err, S3PVE_E_CONFLICT, "%s is in use, NBD clients: %u", export->name, n);
+        if (is_over(wait, "", err))
+            return -1;
         poll(NULL, 0, LOOK_MS);
     }
     return 0;
@@ -294,10 +292,10 @@ int export_remove(struct export *export, const struct export_wait *wait, struct 
         return -1;
     nbd_export_stop(export->nbd);
     while (nbd_export_settle(export->nbd, LOOK_MS) < 0) {
-        if (!is_over(wait, err))
+        if (!is_over(wait, "requests for the volume still wait for the store", err))
             continue;
         nbd_export_resume(export->nbd);
-        return fail(err, S3PVE_E_TIMEOUT, "requests for %s still wait for the store", export->name);
+        return -1;
     }
     let_go(export);
     return 0;

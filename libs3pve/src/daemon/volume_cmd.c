@@ -204,9 +204,14 @@ static json_t *cmd_deactivate(struct daemon *daemon, json_t *request) {
     return do_work(daemon, request, deactivate);
 }
 
-/* A file that grows is not served: its size is not whole sectors, and changes. */
+/* What has failed is opened anew, when nobody holds it any more: a guest that had it must not find
+ * a disk that another node has changed.  A file that grows is not served: its size is not whole
+ * sectors, and changes. */
 static int activate(const struct work *work, struct s3pve_error *err) {
     struct s3pve_volume_stats stats;
+    if (volume_care_find(work->daemon, work->name, &stats) && stats.failure.code &&
+        export_remove(work->export, &work->wait, err) < 0)
+        return -1;
     struct s3pve_call call = call_for(work);
     if (s3pve_volumes_activate(work->daemon->volumes, work->name, &call, err) < 0)
         return -1;
