@@ -78,6 +78,7 @@ $(B)/libtest.a: $(TESTLIB)
 $(UNIT): %.t: %.o $(B)/libtest.a $(B)/libs3pve.a
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $(filter %.o,$^) $(filter %.a,$^) $(call libs_of,$(PKGS))
 $(B)/t/fuzz/daemon_config.t: $(B)/libs3pve/src/daemon/config.o $(B)/libs3pve/src/daemon/fail.o
+$(B)/t/unit/export.t: $(addprefix $(B)/libs3pve/src/daemon/,export.o export_request.o listen.o fail.o)
 $(B)/t/fuzz/control.t: $(addprefix $(B)/libs3pve/src/daemon/,control_cmd.o volume_cmd.o reply.o)
 
 $(B)/t/sim/sim: $(SIM) $(B)/libs3pve.a
