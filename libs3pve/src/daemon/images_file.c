@@ -18,6 +18,7 @@
 #include "base/limits.h"
 #include "daemon/fuse_ops.h"
 #include "daemon/images_tree.h"
+#include "daemon/process.h"
 
 #define SECTOR 512
 
@@ -90,6 +91,31 @@ static struct image *reference(struct images *images, uint64_t ino) {
     return image;
 }
 
+/* One that was opened: how the kernel shall treat it, and what it will say with each request.
+ * Return: 0, or -ENOMEM and it is closed. */
+static int take_handle(struct job *job, struct image *image) {
+    struct fuse_file_info *fi = &job->fi;
+    bool read_only = (fi->flags & O_ACCMODE) == O_RDONLY;
+    struct image_handle *handle = malloc(sizeof(*handle));
+    if (!handle) {
+        close_image(job->session->images, image);
+        return -ENOMEM;
+    }
+    handle->image = image;
+    handle->opener = read_only ? 0 : process_of(fuse_req_ctx(job->req)->pid);
+    fi->fh = (uintptr_t)handle;
+    fi->keep_cache = false;
+    fi->direct_io = false;
+    fi->noflush = read_only;
+    return 0;
+}
+
+static void drop_handle(struct job *job) {
+    struct image_handle *handle = image_handle_of(&job->fi);
+    close_image(job->session->images, handle->image);
+    free(handle);
+}
+
 static int work_open(struct job *job) {
     struct images *images = job->session->images;
     if (__atomic_load_n(&job->session->stopping, __ATOMIC_RELAXED))
@@ -99,14 +125,7 @@ static int work_open(struct job *job) {
         return -ESTALE;
     int r = open_with(images, image, job->fi.flags, &job->cancel);
     images_forget(images, job->ino, 1);
-    job->result = image;
-    return r;
-}
-
-static void set_modes(struct fuse_file_info *fi) {
-    fi->keep_cache = false;
-    fi->direct_io = false;
-    fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+    return r < 0 ? r : take_handle(job, image);
 }
 
 static void reply_open(struct job *job, int result) {
@@ -114,10 +133,8 @@ static void reply_open(struct job *job, int result) {
         fuse_reply_err(job->req, -result);
         return;
     }
-    set_modes(&job->fi);
-    job->fi.fh = (uintptr_t)job->result;
     if (fuse_reply_open(job->req, &job->fi) != 0)
-        close_image(job->session->images, job->result);
+        drop_handle(job);
 }
 
 void image_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
@@ -128,7 +145,9 @@ void image_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
 
 void image_release(fuse_req_t req, const struct fuse_file_info *fi) {
     struct images *images = session_of(req)->images;
-    struct image *image = (struct image *)(uintptr_t)fi->fh;
+    struct image_handle *handle = image_handle_of(fi);
+    struct image *image = handle->image;
+    free(handle);
     pthread_mutex_lock(&images->lock);
     if (image->dirty)
         clock_gettime(CLOCK_REALTIME, &image->mtime);
@@ -235,10 +254,12 @@ static int work_create(struct job *job) {
         images_forget(images, file->ino, 1);
         return r;
     }
+    r = take_handle(job, file);
     LOCK_SCOPE(&images->lock);
     image_stat(file, &job->attr);
-    job->result = file;
-    return 0;
+    if (r < 0)
+        image_unref(images, file, 1);
+    return r;
 }
 
 static void reply_create(struct job *job, int result) {
@@ -247,10 +268,8 @@ static void reply_create(struct job *job, int result) {
         return;
     }
     struct fuse_entry_param entry = entry_of(&job->attr);
-    set_modes(&job->fi);
-    job->fi.fh = (uintptr_t)job->result;
     if (fuse_reply_create(job->req, &entry, &job->fi) != 0) {
-        close_image(job->session->images, job->result);
+        drop_handle(job);
         images_forget(job->session->images, job->attr.st_ino, 1);
     }
 }
@@ -429,7 +448,7 @@ void image_setattr(
 /* --- fallocate(2): space is not reserved in a bucket, but lengths and zeroes are as it promises */
 
 static int work_grow(struct job *job) {
-    struct image *image = (struct image *)(uintptr_t)job->fi.fh;
+    struct image *image = image_of(&job->fi);
     uint64_t end = (uint64_t)job->offset + job->len;
     if (s3pve_volume_size(image->volume) >= end)
         return 0;

@@ -152,7 +152,7 @@ static struct image_io *io_new(
     if (!io)
         return NULL;
     io->images = session_of(req)->images;
-    io->image = (struct image *)(uintptr_t)fi->fh;
+    io->image = image_of(fi);
     io->req = req;
     io->answer = answer;
     io->request.op = op;
@@ -186,7 +186,7 @@ static void answer_read(struct image_io *io, int result) {
 }
 
 void image_read(fuse_req_t req, size_t size, off_t offset, const struct fuse_file_info *fi) {
-    struct image *image = (struct image *)(uintptr_t)fi->fh;
+    struct image *image = image_of(fi);
     uint64_t at = (uint64_t)offset, end = s3pve_volume_size(image->volume);
     if (at >= end) {
         fuse_reply_buf(req, NULL, 0);
@@ -215,7 +215,7 @@ static void answer_write(struct image_io *io, int result) {
 void image_write(
     fuse_req_t req, const char *data, size_t size, off_t offset, const struct fuse_file_info *fi
 ) {
-    struct image *image = (struct image *)(uintptr_t)fi->fh;
+    struct image *image = image_of(fi);
     uint64_t at = (uint64_t)offset, end = s3pve_volume_size(image->volume);
     if (!image->grows && at >= end) {
         fuse_reply_err(req, ENOSPC); /* as at the end of a disk */
@@ -249,16 +249,41 @@ void image_fsync(fuse_req_t req, const struct fuse_file_info *fi) {
     start(io);
 }
 
+/* A copy that a child was given, or that goes with its execve(2), is not the last one while who
+ * opened the file has it open himself: he will close it, and shall not wait for them meanwhile. */
+static int work_flush(struct job *job) {
+    struct image_handle *handle = image_handle_of(&job->fi);
+    pid_t closer = process_of(fuse_req_ctx(job->req)->pid);
+    return closer && closer != handle->opener &&
+           process_can_write(handle->opener, job->session->dev, handle->image->ino);
+}
+
+static void reply_flush(struct job *job, int is_copy) {
+    if (is_copy)
+        fuse_reply_err(job->req, 0);
+    else
+        image_fsync(job->req, &job->fi);
+}
+
 void image_flush(fuse_req_t req, const struct fuse_file_info *fi) {
-    struct images *images = session_of(req)->images;
-    struct image *image = (struct image *)(uintptr_t)fi->fh;
+    struct session *session = session_of(req);
+    struct images *images = session->images;
+    struct image *image = image_of(fi);
     pthread_mutex_lock(&images->lock);
     bool dirty = image->dirty;
     if (dirty)
         clock_gettime(CLOCK_REALTIME, &image->mtime);
     pthread_mutex_unlock(&images->lock);
+    struct job job = {
+        .req = req,
+        .session = session,
+        .work = work_flush,
+        .reply = reply_flush,
+        .fi = *fi,
+        .must_run = true,
+    };
     if (dirty)
-        image_fsync(req, fi);
+        job_submit(session->jobs, &job, JOB_VOLUME);
     else
         fuse_reply_err(req, 0);
 }
@@ -306,7 +331,7 @@ static void start_zero(struct image_io *io, uint64_t at, uint64_t end, bool unma
 void image_zero(
     fuse_req_t req, const struct fuse_file_info *fi, uint64_t offset, uint64_t len, bool unmap
 ) {
-    struct image *image = (struct image *)(uintptr_t)fi->fh;
+    struct image *image = image_of(fi);
     uint64_t end = s3pve_volume_size(image->volume);
     if (offset >= end) {
         fuse_reply_err(req, 0);
@@ -372,7 +397,7 @@ static void on_mapped(struct s3pve_volume_request *request, const struct s3pve_e
 }
 
 void image_lseek(fuse_req_t req, off_t offset, int whence, const struct fuse_file_info *fi) {
-    struct image *image = (struct image *)(uintptr_t)fi->fh;
+    struct image *image = image_of(fi);
     uint64_t at = (uint64_t)offset, end = s3pve_volume_size(image->volume);
     if ((whence != SEEK_DATA && whence != SEEK_HOLE) || offset < 0 || at >= end) {
         fuse_reply_err(req, whence == SEEK_DATA || whence == SEEK_HOLE ? ENXIO : EINVAL);

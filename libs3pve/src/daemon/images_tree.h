@@ -50,6 +50,20 @@ struct image {
     bool closing;                /* for the reaper */
 };
 
+/* A descriptor and its copies. */
+struct image_handle {
+    struct image *image;
+    pid_t opener; /* a process; 0: nobody who could write */
+};
+
+static inline struct image_handle *image_handle_of(const struct fuse_file_info *fi) {
+    return (struct image_handle *)(uintptr_t)fi->fh;
+}
+
+static inline struct image *image_of(const struct fuse_file_info *fi) {
+    return image_handle_of(fi)->image;
+}
+
 struct image_io;
 
 struct images {
