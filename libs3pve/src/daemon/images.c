@@ -33,14 +33,8 @@ int images_fail(const char *what, const char *volume, const struct s3pve_error *
 
 /* --- the reaper: gives back what nobody has open, and deletes what was unlinked */
 
-/* A condition's clock is not ours. */
 static void wait_ms(struct images *images, pthread_cond_t *cond, int64_t ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = clock_in_ms(CLOCK_REALTIME, ms);
     pthread_cond_timedwait(cond, &images->lock, &until);
 }
 
