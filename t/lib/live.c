@@ -41,14 +41,21 @@ static struct s3pve_config *read_config(const char *folder) {
     return config;
 }
 
-/* A client with its bucket made; takes @config. */
-static struct s3pve_client *open_client(struct s3pve_config *config) {
+/* A client with its bucket made. */
+static struct s3pve_client *make_bucket(const struct s3pve_config *config) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_client *client = NULL;
 
     if (s3pve_client_open(config, NULL, NULL, &client, &err) < 0 ||
         s3pve_bucket_create(client, NULL, &err) < 0)
         bail_out("%s", err.message);
+    return client;
+}
+
+/* The same; takes @config. */
+static struct s3pve_client *open_client(struct s3pve_config *config) {
+    struct s3pve_client *client = make_bucket(config);
+
     s3pve_config_free(config);
     return client;
 }
@@ -60,6 +67,14 @@ struct s3pve_config *live_config(void) {
 
     snprintf(bucket, sizeof(bucket), "c%d-%u-%lld", (int)getpid(), ++n, (long long)time(NULL));
     set(config, "bucket", bucket);
+    return config;
+}
+
+struct s3pve_config *live_bucket(const char *prefix) {
+    struct s3pve_config *config = live_config();
+
+    set(config, "prefix", prefix);
+    s3pve_client_close(make_bucket(config));
     return config;
 }
 

@@ -12,6 +12,9 @@
 /* The server's configuration, with a bucket name of this test's own in it; not created yet. */
 struct s3pve_config *live_config(void);
 
+/* The same, below @prefix; created. */
+struct s3pve_config *live_bucket(const char *prefix);
+
 /* A client for that bucket, which is made, below @prefix. */
 struct s3pve_client *live_client(const char *prefix);
 

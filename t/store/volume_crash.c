@@ -250,10 +250,8 @@ static void new_volume(void) {
     struct s3pve_client *client = NULL;
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
-    config = live_config();
-    s3pve_config_set(config, "prefix", "pve", &err);
-    if (s3pve_client_open(config, NULL, NULL, &client, &err) < 0 ||
-        s3pve_bucket_create(client, NULL, &err) < 0)
+    config = live_bucket("pve");
+    if (s3pve_client_open(config, NULL, NULL, &client, &err) < 0)
         bail_out("%s", err.message);
     ok(guest_create(client, SIZE, 128), "a volume");
     s3pve_client_close(client);
