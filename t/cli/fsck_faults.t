@@ -84,6 +84,21 @@ for my $args (['export', $name, "$dir/none"], ['fsck', '--data', $name], ['dump'
     $fake->clear();
 }
 
+# --- a node that takes it
+
+my $idle_root = $volume->get('volume.json');
+$volume->write('kill', 0, 'write -P 7 1M 64k', 'flush');
+my $taken_root = $volume->get('volume.json');
+$volume->put('volume.json', $idle_root);
+is(($volume->run('volume', 'fsck', $name))[0], 1, 'a segment of whom the root does not know');
+$fake->rule(op => 'ListObjectsV2', do => 'delay', delay => 2, times => 1);
+my $check = begin('fsck', '--data', $name);
+sleep(1);
+$volume->put('volume.json', $taken_root);
+($status, $out, $err) = end($check);
+is($status, 0, '... is none of a stranger, if it does meanwhile') or diag($out . $err);
+$volume->write('back', 0);
+
 # --- its owner, who publishes a checkpoint and deletes what that does not need
 
 my $old_root = $volume->get('volume.json');

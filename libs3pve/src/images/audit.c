@@ -92,14 +92,15 @@ int audit_missing(struct audit *audit, const struct table_row *row, struct s3pve
     return 0;
 }
 
+/* Who has just taken the volume is known to the root by now. */
 int audit_stranger(struct audit *audit, const struct segment_id *id, struct s3pve_error *err) {
-    char name[SEGMENT_NAME];
-    bool same;
+    _cleanup_(root_clear) struct root root = {0};
+    char name[SEGMENT_NAME], etag[ETAG_ROOM];
 
-    if (look_again(audit, &same, err) < 0)
-        return -1;
+    if (store_root(&audit->inspect.idle.store, &root, etag, err) < 0)
+        return error_wrap(err, "meanwhile");
     segment_name(name, id);
-    if (same)
+    if (!forward_knows(&root, id))
         audit_find(audit, name, "it is of an owner whom volume.json does not know");
     return 0;
 }
