@@ -185,6 +185,34 @@ ok(wait_until(6, sub { !-e "$images/101/vm-101-disk-0.vmdk" }), 'which we see, s
 ok(wait_until(6, sub { -e "$images/102/vm-102-disk-0.raw" }), '... as what it made');
 is(-s "$images/102/vm-102-disk-0.raw", 3, '... of its length');
 
+# --- in use
+
+for my $case (['0', 4 << 20], ['1', (4 << 20) + 512]) {
+    my ($number, $size) = $case->@*;
+    my $name = "105/vm-105-disk-$number.raw";
+    command('create', name => $name, size => $size);
+    command('activate', name => $name);
+    sysopen(my $fh, "$images/$name", O_WRONLY) or die "$name: $!\n";
+    is(syswrite($fh, 'state'), 5, "a disk of $size bytes is written");
+    close($fh) or die "$name: $!\n";
+}
+ok(
+    unlink("$images/105/vm-105-disk-0.raw"),
+    'who removes a small one that is in use, as swtpm does'
+);
+is(-s "$images/105/vm-105-disk-0.raw", 4 << 20, '... finds it again');
+is(slurp("$images/105/vm-105-disk-0.raw") =~ tr/\0//c, 0, '... with nothing on it');
+fails(unlink("$images/105/vm-105-disk-1.raw"), EBUSY, 'a larger one stays');
+is(substr(slurp("$images/105/vm-105-disk-1.raw"), 0, 5), 'state', '... as it was');
+for my $number (0, 1) {
+    my $name = "105/vm-105-disk-$number.raw";
+    command('deactivate', name => $name);
+    ok(unlink("$images/$name"), 'one that is not in use goes');
+    ok(!-e "$images/$name", '... and is gone');
+}
+
+# --- the end
+
 is($second->stop(), 0, 'the other daemon ends well') or diag($second->output());
 is($daemon->stop(), 0, 'the daemon ends well') or diag($daemon->output());
 done_testing();

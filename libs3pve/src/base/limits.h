@@ -263,6 +263,7 @@
 #define FUSE_AHEAD MIB(2)     /* the kernel reads ahead; our window, not this, hides the distance */
 #define IMAGES_MAX (1u << 20) /* names below images/ in memory */
 #define IMAGES_STEP (GIB(1))  /* of what is made zeroes, or searched for holes, at once */
+#define IMAGES_CLEAR MIB(4)   /* a disk in use that rm(1) empties: the state of a TPM */
 #define IMAGES_LOOK_MS 500    /* whether the process that waits for a request was killed */
 #define IMAGES_OPEN_MS 120000 /* an image: another node's lease may have to run out */
 #define IMAGES_CLOSING_MS 2000 /* for a close that the kernel has yet to tell */

@@ -157,12 +157,16 @@ void image_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
 
 /* --- files */
 
-static int delete (struct job *job, const char *volume) {
+/* One that a guest is about to use stays.  But swtpm begins with removing its file, and then opens
+ * that name: it gets an empty one, of the size it had.  Return: 0, 1: that, or a negative errno */
+static int delete (struct job *job, const char *volume, bool grows) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_call call = name_call(job);
     struct images *images = job->session->images;
     if (s3pve_volumes_delete(images->options.volumes, volume, &call, &err) == 0)
         return 0;
+    if (err.code == S3PVE_E_CONFLICT && !grows && images_clear_small(images, volume, &call))
+        return 1;
     return images_fail("delete", volume, &err);
 }
 
@@ -184,14 +188,14 @@ static int delete_closed(struct job *job, struct image *file, const char *volume
     struct images *images = job->session->images;
     file->n_lookup++;
     pthread_mutex_unlock(&images->lock);
-    int r = delete (job, volume);
+    int r = delete (job, volume, file->grows);
     pthread_mutex_lock(&images->lock);
     if (r == 0 && file->parent) {
         image_touch(images, file->parent);
         image_detach(file);
     }
     image_unref(images, file, 1);
-    return r;
+    return r < 0 ? r : 0;
 }
 
 static int work_unlink(struct job *job) {

@@ -152,4 +152,10 @@ void image_zero(
 /* Make all of it zeroes, and wait; Return: 0, or a negative errno */
 int image_zero_all(struct images *images, struct image *image, const int *cancel);
 
+/* --- images_clear.c */
+
+/** images_clear_small() - make all of a disk zeroes, if it is no larger than a TPM's state. Return:
+ *  whether it was done */
+bool images_clear_small(struct images *images, const char *name, const struct s3pve_call *call);
+
 #endif
