@@ -20,7 +20,7 @@ use PVE::Tools;
 use S3PVE::Config;
 
 use constant {
-    ANSWER_MAX => 1 << 24, # bytes; a list of disks is the longest
+    ANSWER_MAX => 1 << 22, # bytes; a list of disks is the longest
     POLL => 0.05, # seconds between looks at something that has no event
     UNIT_POLL => 0.5, # the same where a look takes a process
     PING_TIMEOUT => 1,

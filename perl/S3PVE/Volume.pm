@@ -65,7 +65,8 @@ sub export ($class, $storeid, $volname) {
 # --- the daemon
 
 my sub call ($storeid, $cmd, $timeout, %args) {
-    my $request = { cmd => $cmd, timeout => $timeout, %args };
+    my $request = { cmd => $cmd, %args };
+    $request->{timeout} = $timeout if $cmd ne 'volumes'; # which comes from memory
 
     return S3PVE::Daemon::ask($storeid, $request, $timeout + GRACE)
         // die "storage '$storeid': the daemon s3pved does not run on this node\n";

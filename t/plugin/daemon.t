@@ -163,7 +163,7 @@ for my $case (
     ["[1]\n", qr/the answer is no object/, 'what is no object'],
     ['', qr/the connection was closed/, 'an end without an answer'],
     ['{"ok":tr', qr/the connection was closed/, 'half an answer'],
-    ['x' x ((1 << 24) + 1), qr/the answer is too long/, 'an answer without an end'],
+    ['x' x ((1 << 22) + 1), qr/the answer is too long/, 'an answer without an end'],
 ) {
     my ($answer, $expected, $what) = $case->@*;
     behave(status => $answer);

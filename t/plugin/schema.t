@@ -124,10 +124,11 @@ is_deeply(
 my ($valid, $default) = $class->plugindata()->{content}->@*;
 is_deeply(
     [sort keys $valid->%*],
-    [qw(backup import iso none snippets vztmpl)],
-    'files of all kinds, no disks, and nothing'
+    [qw(backup images import iso none rootdir snippets vztmpl)],
+    'disks, files of all kinds, and nothing'
 );
 is_deeply([grep { !$valid->{$_} } keys $default->%*], [], 'the default is valid');
+is(scalar(grep { $default->{$_} } qw(images rootdir)), 0, 'disks are to be asked for');
 
 is(scalar(grep { $_ eq 's3' } @PVE::Storage::Plugin::SHARED_STORAGE), 1, 'the type is shared');
 {

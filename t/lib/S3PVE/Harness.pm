@@ -15,6 +15,7 @@ package S3PVE::Harness;
 use v5.36;
 
 use File::Temp;
+use JSON::PP ();
 use Test::More ();
 
 use S3PVE::Test;
@@ -58,6 +59,8 @@ sub start ($class) {
                 PVE_ROOT => "$scratch",
                 PVE_BASE => $ENV{PVE_BASE} // 'none',
                 PVE_BUILD => $build,
+                LD_LIBRARY_PATH => $build, # not those of the test itself
+                PERL5LIB => '',
                 PVE_TOP => top(),
                 CUSTOM_DIR => top() . '/perl/PVE/Storage/Custom',
             },
@@ -84,6 +87,86 @@ sub must ($self, @cmd) {
     die "@cmd: exit $code\n$err$out" if $code != 0;
     $self->{stderr} = $err;
     return $out;
+}
+
+# Proxmox's qemu-img can more than Debian's; what our tests need of that is added here.
+my $QEMU_IMG = <<'EOS';
+set -e
+cp /usr/bin/qemu-img "$PVE_ROOT/qemu-img"
+printf '#!/bin/sh\nexec %s/t/lib/pve-qemu-img %s/qemu-img "$@"\n' "$PVE_TOP" "$PVE_ROOT" >"$PVE_ROOT/wrapped"
+chmod +x "$PVE_ROOT/wrapped"
+mount --bind "$PVE_ROOT/wrapped" /usr/bin/qemu-img
+EOS
+
+# A storage "st" for everything in a new bucket, and a directory "disks" beside it; what storages of
+# both kinds are to compare.  Return: the bucket.
+sub add_disks ($self, $server, @options) {
+    my $bucket = $server->bucket();
+    my $content = 'images,rootdir,iso,backup,import,vztmpl,snippets';
+    $self->add($server, $bucket, 'st', '--content', $content, @options);
+    mkdir "$self->{root}/local";
+    $self->must(
+        qw(pvesm add dir disks --content), 'images,rootdir,backup', '--path',
+        "$self->{root}/local"
+    );
+    $self->must('sh', '-c', $QEMU_IMG);
+
+    return $bucket;
+}
+
+# The daemon's answer to one command.
+sub ask ($self, $request) {
+    my $perl = q{use S3PVE::Daemon; use JSON::PP;
+        print encode_json(S3PVE::Daemon::ask('st', decode_json($ARGV[0]), 30))};
+    my $json = JSON::PP->new->canonical;
+    return $json->decode($self->must('perl', '-e', $perl, $json->encode($request)));
+}
+
+# What the daemon says of an open volume, or undef.
+sub open_volume ($self, $name) {
+    my ($volume) = grep { $_->{name} eq $name } $self->ask({ cmd => 'volumes' })->{volumes}->@*;
+    return $volume;
+}
+
+# A line of a guest's configuration.
+sub config ($self, $tool, $vmid, $key) {
+    my ($value) = $self->must($tool, 'config', $vmid) =~ m/^\Q$key\E: (.*)$/m;
+    return $value;
+}
+
+# What the running QEMU answers to one command.
+sub qmp ($self, $vmid, $command, $args = {}) {
+    my $perl = q{use PVE::QemuServer::Monitor; use JSON;
+        my ($vmid, $cmd, $args) = (@ARGV[0, 1], decode_json($ARGV[2]));
+        print JSON->new->allow_nonref->encode(
+            PVE::QemuServer::Monitor::mon_cmd($vmid, $cmd, %$args, timeout => 60))};
+    my $json = JSON::PP->new->allow_nonref;
+    return $json->decode($self->must('perl', '-e', $perl, $vmid, $command, $json->encode($args)));
+}
+
+my sub cleanups ($self) {
+    my $text =
+        $self->must('sh', '-c', 'cat /var/log/pve/qmeventd.log; pgrep -fa "qm.*cleanup" || :');
+    return (scalar(() = $text =~ m/gone, qm cleanup/g), $text =~ m/^\d+ .*cleanup/m ? 1 : 0);
+}
+
+# `qm stop`, and Proxmox's own cleaning up after it: a machine that is started before that is over
+# keeps its lock for half a minute.
+sub stop_vm ($self, $vmid) {
+    my ($before) = cleanups($self);
+    $self->must('qm', 'stop', $vmid);
+    my $is_over = sub {
+        my ($n, $running) = cleanups($self);
+        return $n > $before && !$running;
+    };
+    wait_until(60, $is_over) or die "no cleanup after `qm stop`\n";
+    return;
+}
+
+# The SHA-256 of a volume, read from its path.
+sub sum ($self, $volid) {
+    my $path = $self->must('pvesm', 'path', $volid) =~ s/\n//r;
+    return substr($self->must('sha256sum', $path), 0, 64);
 }
 
 # What it said that has to fail.

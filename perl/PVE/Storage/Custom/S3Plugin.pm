@@ -57,7 +57,7 @@ sub type {
 sub plugindata {
     return {
         content => [
-            { map { $_ => 1 } qw(backup import iso none snippets vztmpl) },
+            { map { $_ => 1 } qw(backup images import iso none rootdir snippets vztmpl) },
             { backup => 1, iso => 1, vztmpl => 1 },
         ],
         format => [{ raw => 1 }, 'raw'],
@@ -313,11 +313,14 @@ PVE::Storage::Custom::S3Plugin - an S3 bucket as a storage of Proxmox VE
     pvesm list offsite
     pvesm set offsite --prune-backups keep-daily=7,keep-weekly=4
 
+    pvesm set offsite --content backup,iso,images,rootdir
+    qm set 100 --scsi1 offsite:32
+
 =head1 DESCRIPTION
 
-Storage type C<s3> keeps backups, ISO images, container templates, snippets and import images in a bucket of any
-S3-compatible object store, for all nodes of a cluster. Each file is one object under the name that Proxmox VE gives
-it, so that any other S3 client can read and write it too. Disks of guests are not kept there.
+Storage type C<s3> keeps disks of guests, backups, ISO images, container templates, snippets and import images in a
+bucket of any S3-compatible object store, for all nodes of a cluster. Each file is one object under the name that
+Proxmox VE gives it, so that any other S3 client can read and write it too; a disk is a folder of many, see L</DISKS>.
 
 On each node the daemon L<s3pved(8)> mounts the storage at F</mnt/pve/E<lt>storageE<gt>>. A backup is sent while it is
 written: it needs no space on the node, and it is in the bucket in full, or not at all, when B<vzdump> has ended.
@@ -372,6 +375,12 @@ How new files are stored.
 The node's cache for what is read out of order, as ISO images are. Default: 8 GiB below F</var/cache/s3pve>. Another
 directory must be there, on each node.
 
+=item B<s3-durability> C<bucket>|C<node>
+
+Where a guest's data is when its disk says that it is stored. C<bucket>, the default: in the bucket. C<node>: on the
+node's own disk, from where it goes into the bucket within seconds. See L</DISKS>. For disks that are opened from then
+on.
+
 =item B<s3-quota> I<GiB>
 
 What may be stored, and what is shown as the size of the storage. Without it, the size shown is a very large one.
@@ -380,6 +389,45 @@ What may be stored, and what is shown as the size of the storage. Without it, th
 
 The stock options B<content>, B<nodes>, B<disable>, B<prune-backups>, B<max-protected-backups>, B<bwlimit>,
 B<content-dirs>, B<create-base-path>, B<create-subdirs> and B<path> mean what they mean for directories.
+
+=head1 DISKS
+
+With content C<images> or C<rootdir> a storage has disks of virtual machines and containers. All that is written goes
+into a journal on the node first, F</var/lib/s3pve>, which wants to be on a fast disk, and from there into the bucket.
+What is read is kept on the node, too, in the cache. A disk can be used by one node at a time; any other has it as soon
+as the guest has ended here.
+
+=over
+
+=item *
+
+With B<s3-durability> C<bucket> nothing that a guest was told is stored is lost with the node: a guest that asks for
+that, as databases do with each transaction, waits for the bucket.
+
+=item *
+
+With C<node> it waits for the node's disk only. Should the node never come back, the last seconds are missing, more if
+the bucket could not be reached: the disk is as it was a little earlier, in one piece, as after a power cut.
+
+=item *
+
+Both survive the end of the daemon, however it ends, without loss; a virtual machine waits for the next one. So does it
+wait while the bucket cannot be reached, once the journal is full; no guest sees an error for that. A container stands
+on the mount, and does not survive the daemon's end.
+
+=item *
+
+When a guest ends, all of its disk goes into the bucket. If that cannot be, the task says so, and the disk stays this
+node's: start the guest here again, or wait until the bucket is there and stop it once more. A disk whose node is dead
+can be used by another one after a minute.
+
+=back
+
+Virtual machines reach a disk over NBD, containers and tools as a file below F<images> of the mount. Disks have format
+C<raw> and take the space in the bucket that was written to. A disk can be made larger while it is in use.
+
+There are no snapshots, no linked clones and no live migration yet: a guest is stopped, or suspended to disk, and
+started on the other node; clones are full ones; backups of containers take mode C<stop> or C<suspend>.
 
 =head1 STATE
 
@@ -400,11 +448,11 @@ The secret key, for root only.
 
 =item F</run/s3pve/E<lt>storageE<gt>/>
 
-The daemon's configuration and control socket.
+The daemon's configuration, its control socket and that for disks.
 
 =item F</var/lib/s3pve/E<lt>storageE<gt>/>, F</var/cache/s3pve/E<lt>storageE<gt>/>
 
-What the daemon needs after a crash; and what may go at any time.
+What the daemon needs after a crash, journals of disks among it; and what may go at any time.
 
 =back
 

@@ -76,9 +76,23 @@ my $of_one = {
     },
 };
 
+# What each takes, beside its name.
+my $fields = {
+    'volumes' => [],
+    'volume-list' => [qw(timeout vmid)],
+    'volume-create' => [qw(name size timeout)],
+    'volume-rename' => [qw(name timeout to)],
+    'volume-resize' => [qw(name size timeout)],
+    map { ("volume-$_" => [qw(name timeout)]) } qw(stat delete activate deactivate),
+};
+
 my sub run ($volumes, $request) {
     my ($cmd, $name) = $request->@{qw(cmd name)};
 
+    for my $field (grep { $_ ne 'cmd' } keys $request->%*) {
+        return no('INVALID', "\"$cmd\" has an unknown key")
+            if !grep { $_ eq $field } ($fields->{$cmd} // [])->@*;
+    }
     return $commands->{$cmd}->($volumes, $request) if $commands->{$cmd};
     if ($cmd eq 'volumes') {
         my @open = grep { $volumes->{$_}->{active} } sort keys $volumes->%*;
