@@ -171,14 +171,14 @@ is(
 );
 ok(
     wait_until(
-        60,
+        150,
         sub {
             (eval { slurp("$theirs/101/vm-101-note.raw") } // '') eq 'a';
         }
     ),
     '... and reads them when they are free'
 );
-ok(wait_until(60, sub { unlink("$theirs/101/vm-101-disk-0.vmdk") }), '... and removes one')
+ok(wait_until(150, sub { unlink("$theirs/101/vm-101-disk-0.vmdk") }), '... and removes one')
     or diag($!);
 spew("$theirs/102/vm-102-disk-0.raw", 'new') if mkdir("$theirs/102");
 ok(wait_until(6, sub { !-e "$images/101/vm-101-disk-0.vmdk" }), 'which we see, soon');
