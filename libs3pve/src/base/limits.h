@@ -203,7 +203,7 @@
 #define VOLUME_GRACE_MS 600000    /* before what a checkpoint does not need is deleted */
 #define ROOT_OBJECT_MAX MIB(256)  /* of a checkpoint's root page: 100 MiB with 64 TiB */
 #define SEGMENT_BLOCKS 2048u      /* of a new volume's segments: 8 MiB in one PUT */
-#define FILE_ROOM MIB(256)        /* of a new file, before it first has to grow */
+#define FILE_ROOM MIB(64)         /* of a new file, before it first has to grow */
 #define FILE_THREADS 8            /* that wait for room for files, or for their length to be safe */
 #define LENGTH_AGE_MS 5000        /* of a length that the root does not have */
 #define LOST_JOURNAL_DAYS 30u     /* that one of a lost epoch is kept, for people */

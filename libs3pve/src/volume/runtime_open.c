@@ -27,12 +27,12 @@ static struct runtime *runtime_new(struct volumes *volumes) {
     return rt;
 }
 
+/* More than its whole content twice is of little use to a volume. */
 static uint64_t ring_len_for(const struct volumes *volumes, uint64_t size) {
     uint64_t len = volumes->journal_size ? volumes->journal_size : JOURNAL_RING;
+    uint64_t most = size * 2 > JOURNAL_RING_MIN ? size * 2 : JOURNAL_RING_MIN;
 
-    if (!volumes->journal_size && len > size * 2)
-        len = size * 2 > JOURNAL_RING_MIN ? size * 2 : JOURNAL_RING_MIN;
-    return len / BLOCK * BLOCK;
+    return (len < most ? len : most) / BLOCK * BLOCK;
 }
 
 static int open_journal(struct runtime *rt, struct s3pve_error *err) {
