@@ -115,6 +115,24 @@ is(must('cat', "$MNT/snippets/a"), 'text', 'files are written and read');
 my $status = must('cat', '/proc/' . pid() . '/status');
 like($status, qr/^NoNewPrivs:\s+1$/m, 'it can gain no privilege');
 like($status, qr/^Seccomp:\s+2$/m, '... and makes no other system calls than it needs');
+my $DISK = '100/vm-100-disk-0.raw';
+my $SOCKET = '/run/s3pve/store1';
+my sub asks ($cmd, %more) {
+    my $line = encode_json({ cmd => $cmd, %more });
+    my $ask = '$s = IO::Socket::UNIX->new(Peer => shift); print $s shift . "\n"; $s->flush();'
+        . 'print scalar(<$s>)';
+    return decode_json(
+        must('perl', '-MIO::Socket::UNIX', '-e', $ask, "$SOCKET/control.sock", $line));
+}
+ok(asks('volume-create', name => $DISK, size => 8 << 20)->{ok}, 'a disk is made');
+ok(asks('volume-activate', name => $DISK)->{ok}, '... and served');
+SKIP: {
+    skip('QEMU is not installed', 2) if !-x '/usr/bin/qemu-io';
+    my @io = ('qemu-io', '-f', 'raw', "nbd+unix:///$DISK?socket=$SOCKET/nbd.sock");
+    ok(must(@io, '-c', 'write -P 1 0 2M', '-c', 'discard 0 64k', '-c', 'flush'), '... written');
+    ok(must(@io, '-c', 'read -P 1 1M 1M'), '... and read');
+}
+ok(asks('volume-deactivate', name => $DISK)->{ok}, '... and handed back');
 like(property('Before'), qr/pve-guests\.service/, 'guests come later, and go earlier');
 
 my $pid = pid();
