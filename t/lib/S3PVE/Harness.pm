@@ -146,7 +146,7 @@ sub qmp ($self, $vmid, $command, $args = {}) {
 
 my sub cleanups ($self) {
     my $text =
-        $self->must('sh', '-c', 'cat /var/log/pve/qmeventd.log; pgrep -fa "qm.*cleanup" || :');
+        $self->must('sh', '-c', 'cat /var/log/pve/qmeventd.log; pgrep -fa "qm.*[c]leanup" || :');
     return (scalar(() = $text =~ m/gone, qm cleanup/g), $text =~ m/^\d+ .*cleanup/m ? 1 : 0);
 }
 
