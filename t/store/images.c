@@ -12,6 +12,7 @@
 
 #define SIZE MIB(16)
 #define DISK "100/vm-100-disk-0.raw"
+#define OTHER "101/vm-101-disk-0.raw"
 #define BASE "100/base-100-disk-0.raw"
 
 static char dir[128];
@@ -190,6 +191,30 @@ static void test_linger(void) {
     s3pve_volumes_close(one);
 }
 
+/* Its state is lost, while another volume keeps its lease alive. */
+static void test_forgotten(void) {
+    struct node_options options = {.dir = dir, .name = "n1"};
+    struct s3pve_volumes *one = node_open(client, &options);
+    struct s3pve_volume_info info;
+    char command[256];
+
+    s3pve_volume_create(client, OTHER, SIZE, NULL, &err);
+    is_int(s3pve_volumes_activate(one, DISK, NULL, &err), 0, "one is active %s", err.message);
+    s3pve_volumes_close(one);
+    snprintf(command, sizeof(command), "rm -rf '%s/n1'", dir);
+    ok(system(command) == 0, "its node loses its state");
+    one = node_open(client, &options);
+    is_int(s3pve_volumes_activate(one, OTHER, NULL, &err), 0, "... and goes on %s", err.message);
+    s3pve_volume_stat(client, DISK, &info, NULL, &err);
+    is_int(info.state, S3PVE_VOLUME_OPEN, "the first one still says that it is the node's");
+    is_int(s3pve_volumes_deactivate(one, DISK, NULL, &err), 0, "deactivated %s", err.message);
+    s3pve_volume_stat(client, DISK, &info, NULL, &err);
+    is_int(info.state, S3PVE_VOLUME_CLOSED, "... it is anybody's");
+    is_int(s3pve_volumes_deactivate(one, OTHER, NULL, &err), 0, "so is the other %s", err.message);
+    is_int(s3pve_volumes_delete(one, OTHER, NULL, &err), 0, "... which goes %s", err.message);
+    s3pve_volumes_close(one);
+}
+
 static void test_rename(void) {
     struct s3pve_volumes *one = node_open(client, &(struct node_options){.dir = dir, .name = "n1"});
     struct s3pve_volume *volume = NULL;
@@ -231,6 +256,7 @@ int main(void) {
     test_many();
     test_life();
     test_linger();
+    test_forgotten();
     test_rename();
     s3pve_client_close(client);
     snprintf(command, sizeof(command), "rm -rf '%s'", dir);

@@ -333,11 +333,18 @@ static void drop_failed(struct s3pve_volume *volume) {
     open_drop(volume);
 }
 
+/* This node knows nothing of it; but it may have lost what it knew, and still have the volume. */
+static bool is_forgotten(struct s3pve_volume *volume, struct limit *limit) {
+    _cleanup_(idle_end) struct idle idle = {0};
+
+    return look(volume, limit, &idle, NULL) == 0 && is_mine(volume, &idle.root);
+}
+
 int open_hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
     struct s3pve_error cause;
     int rc;
 
-    if (!volume->runtime && !volume->left && !volume->active)
+    if (!volume->runtime && !volume->left && !volume->active && !is_forgotten(volume, limit))
         return 0;
     for (int i = 0; i < HAND_BACK_TRIES; i++) {
         cause = S3PVE_ERROR_INIT;
