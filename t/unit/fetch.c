@@ -221,9 +221,11 @@ static void test_ring(void) {
     struct iovec iov = {data, 2 * BLOCK};
     struct fetch fetch = fetch_of(&piece, 1, got);
     enum fetch_level level;
+    struct superblock superblock = {.generation = 1, .ring_len = 16 * BLOCK, .seed = 5};
     struct s3pve_error err = S3PVE_ERROR_INIT;
 
-    if (journal_file_open(folder, 16 * BLOCK, &store.journal, &err) < 0)
+    if (journal_file_open(folder, 16 * BLOCK, &store.journal, &err) < 0 ||
+        journal_file_write_superblock(store.journal, &superblock, &err) < 0)
         bail_out("%s", err.message);
     journal_file_write(store.journal, 3 * BLOCK, &iov, 1, &err);
     is_int(run(&fetch, &level, &err), 0, "what was just written to the ring");

@@ -110,6 +110,7 @@ static int open_volume(
 
 static int start(struct runtime *rt, struct s3pve_error *err) {
     rt->params.size = rt->stats.size = rt->volume->params.size;
+    rt->stats.epoch = rt->volume->epoch;
     if (thread_start(&rt->thread, "s3-volume", runtime_thread, rt) < 0)
         return error_set(err, S3PVE_E_NOMEM, "no thread for a volume");
     rt->has_thread = true;
