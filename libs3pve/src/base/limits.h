@@ -270,6 +270,7 @@
 #define IMAGES_AGAIN_MS 5000   /* between two attempts to delete what was unlinked */
 #define IMAGES_END_MS 1000     /* for images to be given back when the mount ends */
 #define INVALIDATIONS 4096     /* queued for the kernel; more may be lost, they age in 1 s */
+#define INVALIDATION_MS 1000   /* for the kernel to take them, if it is waited for */
 #define STOP_GRACE_MS 10000    /* for files being closed when the daemon is told to stop */
 #define STOP_MS 30000          /* after that the process ends, whatever is stuck */
 

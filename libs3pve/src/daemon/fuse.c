@@ -270,6 +270,8 @@ unsigned session_n_open(struct session *session) {
 }
 
 void session_volume_changed(struct session *session, const char *volume) {
-    if (session->images)
-        images_changed(session->images, volume);
+    if (!session->images)
+        return;
+    images_changed(session->images, volume);
+    kernel_settle(session->kernel);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/limits.h"
 
 struct event {
@@ -18,7 +19,8 @@ struct kernel {
     pthread_cond_t wake;
     struct event events[INVALIDATIONS]; /* a ring */
     unsigned first, n;
-    bool stopped;
+    bool stopped, telling;
+    pthread_cond_t told; /* all of it */
 };
 
 static void push(struct kernel *kernel, uint64_t ino, const char *name) {
@@ -35,6 +37,9 @@ static void push(struct kernel *kernel, uint64_t ino, const char *name) {
 /* Waits for the next one; false at the end. */
 static bool pop(struct kernel *kernel, struct event *ret_event) {
     LOCK_SCOPE(&kernel->lock);
+    kernel->telling = false;
+    if (!kernel->n)
+        pthread_cond_broadcast(&kernel->told);
     while (!kernel->n && !kernel->stopped)
         pthread_cond_wait(&kernel->wake, &kernel->lock);
     if (kernel->stopped)
@@ -42,6 +47,7 @@ static bool pop(struct kernel *kernel, struct event *ret_event) {
     *ret_event = kernel->events[kernel->first];
     kernel->first = (kernel->first + 1) % INVALIDATIONS;
     kernel->n--;
+    kernel->telling = true;
     return true;
 }
 
@@ -80,6 +86,7 @@ struct kernel *kernel_new(struct fuse_session *session) {
     kernel->session = session;
     pthread_mutex_init(&kernel->lock, NULL);
     pthread_cond_init(&kernel->wake, NULL);
+    pthread_cond_init(&kernel->told, NULL);
     if (pthread_create(&kernel->thread, NULL, run, kernel) != 0) {
         free(kernel);
         return NULL;
@@ -87,10 +94,20 @@ struct kernel *kernel_new(struct fuse_session *session) {
     return kernel;
 }
 
+void kernel_settle(struct kernel *kernel) {
+    struct timespec until = clock_in_ms(CLOCK_REALTIME, INVALIDATION_MS);
+    LOCK_SCOPE(&kernel->lock);
+    while ((kernel->n || kernel->telling) && !kernel->stopped) {
+        if (pthread_cond_timedwait(&kernel->told, &kernel->lock, &until) != 0)
+            return;
+    }
+}
+
 void kernel_stop(struct kernel *kernel) {
     LOCK_SCOPE(&kernel->lock);
     kernel->stopped = true;
     pthread_cond_signal(&kernel->wake);
+    pthread_cond_broadcast(&kernel->told);
 }
 
 struct kernel *kernel_free(struct kernel *kernel) {
@@ -101,6 +118,7 @@ struct kernel *kernel_free(struct kernel *kernel) {
     for (; kernel->n; kernel->n--, kernel->first = (kernel->first + 1) % INVALIDATIONS)
         free(kernel->events[kernel->first].name);
     pthread_cond_destroy(&kernel->wake);
+    pthread_cond_destroy(&kernel->told);
     pthread_mutex_destroy(&kernel->lock);
     free(kernel);
     return NULL;

@@ -24,4 +24,9 @@ struct kernel *kernel_free(struct kernel *kernel);
 /** kernel_notify() - what the files layer calls; never waits */
 struct s3pve_files_notify kernel_notify(struct kernel *kernel);
 
+/** kernel_settle() - until it has been told everything, or INVALIDATION_MS are over: it does not
+ *  listen while somebody waits with a lock of that directory.  Not from a request of the kernel's
+ */
+void kernel_settle(struct kernel *kernel);
+
 #endif
