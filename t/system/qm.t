@@ -148,7 +148,7 @@ is(volid(104, 'scsi0'), 'st:104/vm-104-disk-0.raw', 'the others stay what they w
 
 $pve->must('qm', 'start', 100);
 write_mib(100, 'scsi0', 21, 'f');
-$pve->must(qw(qm suspend 100 --todisk 1 --statestorage st));
+$pve->stop_vm(100, qw(suspend 100 --todisk 1 --statestorage st));
 my ($state) = grep { m/state-suspend/ } $pve->list('st', '--vmid', 100);
 like(
     $state, qr/^100\/vm-100-state-suspend-[\d-]+\.raw$/,
