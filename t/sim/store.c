@@ -320,6 +320,10 @@ static int ring_write(
     if (step(node, err) < 0)
         return -1;
     disk_write(&node->disk, 2 * (size_t)BLOCK + place, data, len);
+    if (step(node, err) < 0)
+        return -1;
+    disk_sync_begin(&node->disk);
+    disk_sync_end(&node->disk);
     return 0;
 }
 

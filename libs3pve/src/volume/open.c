@@ -227,6 +227,8 @@ static int replay_one(struct opening *o, struct replay *replay, struct s3pve_err
 
     if (rc <= 0)
         return rc;
+    /* a pad's, too: behind it may be what an earlier epoch left there, whose own pad was lost */
+    replay->epoch = record->epoch;
     if (record->type == JRECORD_PAD) {
         replay->position += o->ring_len - replay->position % o->ring_len;
         return 1;
@@ -246,9 +248,18 @@ static int replay_one(struct opening *o, struct replay *replay, struct s3pve_err
     return 1;
 }
 
+/* What is there may be half of a record, which what is written over it must not make whole when the
+ * power fails again: so no zeroes, as headers end with, and nothing else before it is on the disk.
+ */
+static int wipe(struct opening *o, uint64_t place, struct s3pve_error *err) {
+    uint8_t block[BLOCK];
+
+    memset(block, 0xff, sizeof(block));
+    return o->store->ring_write(o->ctx, place, block, sizeof(block), err);
+}
+
 /* All of it, from where the superblock says; where it ends the ring goes on. */
 static int replay_journal(struct opening *o, struct s3pve_error *err) {
-    static const uint8_t nothing[BLOCK];
     _free_ uint8_t *data = malloc((size_t)JRECORD_DATA_MAX * BLOCK);
     struct replay replay = {
         .position = o->journal.tail, .jseq = o->journal.tail_jseq, .data = data};
@@ -272,7 +283,7 @@ static int replay_journal(struct opening *o, struct s3pve_error *err) {
     else
         ring->tail = o->volume->first->ring_first;
     o->volume->jseq = replay.n_records ? replay.jseq - 1 : o->volume->jseq_applied;
-    return o->store->ring_write(o->ctx, ring_place(ring, ring->head), nothing, BLOCK, err);
+    return wipe(o, ring_place(ring, ring->head), err);
 }
 
 /* A journal of another epoch is not replayed (I11): what only it has is kept aside. */

@@ -74,7 +74,8 @@ struct volume_store {
     )(void *ctx, const struct superblock *superblock, struct s3pve_error *err); /* and sync */
     int (*ring_read)(void *ctx, uint64_t place, void *data, size_t len, struct s3pve_error *err);
     int (*ring_write
-    )(void *ctx, uint64_t place, const void *data, size_t len, struct s3pve_error *err);
+    )(void *ctx, uint64_t place, const void *data, size_t len, struct s3pve_error *err
+    ); /* and sync */
     /* The journal holds what the bucket does not, and is of a lost epoch: keep it under another
      * name, begin an empty one. */
     int (*journal_set_aside

@@ -206,7 +206,9 @@ static int ring_write(
     struct store *store = ctx;
     struct iovec iov = {(void *)data, len};
 
-    return journal_file_write(store->journal, place, &iov, 1, err);
+    if (journal_file_write(store->journal, place, &iov, 1, err) < 0)
+        return -1;
+    return journal_file_sync(store->journal, err);
 }
 
 static int journal_set_aside(
