@@ -102,6 +102,8 @@ _public_ int s3pve_volumes_rename(
     struct limit limit;
     int rc = -1;
 
+    if (s3pve_volume_check_name(new_name, err) < 0)
+        return -1;
     limit_begin(&limit, all, call);
     volume = table_take(&limit, name, true, err);
     if (volume) {
