@@ -108,7 +108,7 @@ static int64_t watch_volumes(struct s3pve_volumes *all, int64_t now_ms) {
 /* --------------------------------------------------------------------- thread */
 
 static void wait_until(struct s3pve_volumes *all, int64_t at_ms) {
-    struct timespec at = {.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000};
+    struct timespec at = clock_timespec(at_ms);
 
     if (at_ms)
         pthread_cond_timedwait(&all->changed, &all->lock, &at);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <string.h>
 
+#include "base/clock.h"
 #include "core/error.h"
 #include "images/length_private.h"
 
@@ -43,10 +44,7 @@ static int zeroing_wait(struct zeroing *z, struct limit *limit, struct s3pve_err
 
     pthread_mutex_lock(&z->lock);
     while (!z->done && !__atomic_load_n(&limit->cancel, __ATOMIC_RELAXED)) {
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += CANCEL_LOOK_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
+        until = clock_in_ms(CLOCK_REALTIME, CANCEL_LOOK_MS);
         pthread_cond_timedwait(&z->changed, &z->lock, &until);
     }
     if (z->done)

@@ -7,26 +7,49 @@
 #include "core/error.h"
 #include "images/length.h"
 
+/* One call's turn with a volume, which is the caller's alone, within the call's time. */
+struct turn {
+    struct limit limit;
+    struct s3pve_volume *volume;
+};
+
+/* @unheld: as table_take() says.  Return: the volume, or NULL: there is nothing to end then. */
+static struct s3pve_volume *begin(
+    struct turn *turn,
+    struct s3pve_volumes *all,
+    const char *name,
+    bool unheld,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    limit_begin(&turn->limit, all, call);
+    turn->volume = table_take(&turn->limit, name, unheld, err);
+    if (!turn->volume)
+        limit_end(&turn->limit);
+    return turn->volume;
+}
+
+static int end(struct turn *turn, int rc) {
+    table_give(turn->volume);
+    limit_end(&turn->limit);
+    return rc;
+}
+
 _public_ int s3pve_volumes_activate(
     struct s3pve_volumes *all,
     const char *name,
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
-    struct s3pve_volume *volume;
-    struct limit limit;
-    int rc = -1;
+    struct turn turn;
+    int rc;
 
-    limit_begin(&limit, all, call);
-    volume = table_take(&limit, name, false, err);
-    if (volume) {
-        rc = open_volume(volume, &limit, err);
-        if (rc == 0)
-            rc = open_set_active(volume, true, err);
-        table_give(volume);
-    }
-    limit_end(&limit);
-    return rc;
+    if (!begin(&turn, all, name, false, call, err))
+        return -1;
+    rc = open_volume(turn.volume, &turn.limit, err);
+    if (rc == 0)
+        rc = open_set_active(turn.volume, true, err);
+    return end(&turn, rc);
 }
 
 _public_ int s3pve_volumes_deactivate(
@@ -35,18 +58,11 @@ _public_ int s3pve_volumes_deactivate(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
-    struct s3pve_volume *volume;
-    struct limit limit;
-    int rc = -1;
+    struct turn turn;
 
-    limit_begin(&limit, all, call);
-    volume = table_take(&limit, name, true, err);
-    if (volume) {
-        rc = open_hand_back(volume, &limit, err);
-        table_give(volume);
-    }
-    limit_end(&limit);
-    return rc;
+    if (!begin(&turn, all, name, true, call, err))
+        return -1;
+    return end(&turn, open_hand_back(turn.volume, &turn.limit, err));
 }
 
 static int resize(
@@ -75,18 +91,11 @@ _public_ int s3pve_volumes_resize(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
-    struct s3pve_volume *volume;
-    struct limit limit;
-    int rc = -1;
+    struct turn turn;
 
-    limit_begin(&limit, all, call);
-    volume = table_take(&limit, name, false, err);
-    if (volume) {
-        rc = resize(volume, size, &limit, err);
-        table_give(volume);
-    }
-    limit_end(&limit);
-    return rc;
+    if (!begin(&turn, all, name, false, call, err))
+        return -1;
+    return end(&turn, resize(turn.volume, size, &turn.limit, err));
 }
 
 /* ----------------------------------------------------- renaming and deletion */
@@ -98,20 +107,13 @@ _public_ int s3pve_volumes_rename(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
-    struct s3pve_volume *volume;
-    struct limit limit;
-    int rc = -1;
+    struct turn turn;
 
     if (s3pve_volume_check_name(new_name, err) < 0)
         return -1;
-    limit_begin(&limit, all, call);
-    volume = table_take(&limit, name, true, err);
-    if (volume) {
-        rc = open_rename(volume, new_name, &limit, err);
-        table_give(volume);
-    }
-    limit_end(&limit);
-    return rc;
+    if (!begin(&turn, all, name, true, call, err))
+        return -1;
+    return end(&turn, open_rename(turn.volume, new_name, &turn.limit, err));
 }
 
 _public_ int s3pve_volumes_delete(
@@ -120,18 +122,11 @@ _public_ int s3pve_volumes_delete(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
-    struct s3pve_volume *volume;
-    struct limit limit;
-    int rc = -1;
+    struct turn turn;
 
-    limit_begin(&limit, all, call);
-    volume = table_take(&limit, name, true, err);
-    if (volume) {
-        rc = open_delete(volume, &limit, err);
-        table_give(volume);
-    }
-    limit_end(&limit);
-    return rc;
+    if (!begin(&turn, all, name, true, call, err))
+        return -1;
+    return end(&turn, open_delete(turn.volume, &turn.limit, err));
 }
 
 /* ------------------------------------------------------------------ holding */
@@ -143,23 +138,19 @@ _public_ int s3pve_volume_hold(
     struct s3pve_volume **ret_volume,
     struct s3pve_error *err
 ) {
-    struct s3pve_volume *volume;
-    struct limit limit;
-    int rc = -1;
+    struct turn turn;
+    int rc;
 
-    limit_begin(&limit, all, call);
-    volume = table_take(&limit, name, false, err);
-    if (volume) {
-        rc = open_volume(volume, &limit, err);
+    if (!begin(&turn, all, name, false, call, err))
+        return -1;
+    rc = open_volume(turn.volume, &turn.limit, err);
+    if (rc == 0) {
         pthread_mutex_lock(&all->lock);
-        volume->n_held += rc == 0;
+        turn.volume->n_held++;
         pthread_mutex_unlock(&all->lock);
-        if (rc == 0)
-            *ret_volume = volume;
-        table_give(volume);
+        *ret_volume = turn.volume;
     }
-    limit_end(&limit);
-    return rc;
+    return end(&turn, rc);
 }
 
 _public_ struct s3pve_volume *s3pve_volume_release(struct s3pve_volume *volume) {
