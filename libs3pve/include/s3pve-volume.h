@@ -253,6 +253,28 @@ int s3pve_volumes_recover(
 );
 
 /**
+ * s3pve_volumes_list() - as s3pve_volume_list(), but files that this node has, or had when its last
+ * process died, are as long as this node knows them, which the bucket may not yet
+ */
+int s3pve_volumes_list(
+    struct s3pve_volumes *volumes,
+    uint64_t vmid,
+    int (*each)(void *ctx, const struct s3pve_volume_info *info),
+    void *ctx,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+);
+
+/** s3pve_volumes_stat() - as s3pve_volume_stat(), with a file's length as this node knows it */
+int s3pve_volumes_stat(
+    struct s3pve_volumes *volumes,
+    const char *name,
+    struct s3pve_volume_info *ret_info,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+);
+
+/**
  * s3pve_volumes_activate() - open it and keep it open, whoever uses it, until it is deactivated
  *
  * An active one stays active, also over the death of this process.  May take as long as the lease

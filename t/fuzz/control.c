@@ -101,8 +101,8 @@ static int do_with(const char *verb, const char *name, const struct s3pve_call *
     return 0;
 }
 
-int s3pve_volume_list(
-    struct s3pve_client *client,
+int s3pve_volumes_list(
+    struct s3pve_volumes *volumes,
     uint64_t vmid,
     int (*each)(void *ctx, const struct s3pve_volume_info *info),
     void *ctx,
@@ -123,8 +123,8 @@ int s3pve_volume_check_name(const char *name, struct s3pve_error *err) {
     return strlen(name) < sizeof(done.name) ? 0 : -1;
 }
 
-int s3pve_volume_stat(
-    struct s3pve_client *client,
+int s3pve_volumes_stat(
+    struct s3pve_volumes *volumes,
     const char *name,
     struct s3pve_volume_info *ret_info,
     const struct s3pve_call *call,

@@ -3,7 +3,8 @@
  * Attributes, lengths, and opening.
  *
  * The kernel keeps pages of images, as a shared mapping needs them, and drops them when the file is
- * opened: so whoever opens it sees what was written through NBD.  It drops them as well when
+ * opened, as well as its length: so whoever opens it sees what was written through NBD, or by
+ * another node, which a name's answer a moment ago could not know.  It drops them as well when
  * mtime is another one, so that stands still while a file is open, however much is written.
  *
  * A length that was fixed by whoever made the volume stays: it grows when it is told to, never
@@ -18,6 +19,7 @@
 #include "base/limits.h"
 #include "daemon/fuse_ops.h"
 #include "daemon/images_tree.h"
+#include "daemon/kernel.h"
 #include "daemon/process.h"
 
 #define SECTOR 512
@@ -125,7 +127,10 @@ static int work_open(struct job *job) {
         return -ESTALE;
     int r = open_with(images, image, job->fi.flags, &job->cancel);
     images_forget(images, job->ino, 1);
-    return r < 0 ? r : take_handle(job, image);
+    if (r < 0)
+        return r;
+    kernel_forget_length(images->options.kernel, job->ino);
+    return take_handle(job, image);
 }
 
 static void reply_open(struct job *job, int result) {

@@ -167,7 +167,7 @@ static int list(struct images *images, struct image *dir, const int *cancel) {
     uint64_t began = images->clock;
 
     pthread_mutex_unlock(&images->lock);
-    int r = s3pve_volume_list(images->options.client, vmid, collect, &found, &call, &err);
+    int r = s3pve_volumes_list(images->options.volumes, vmid, collect, &found, &call, &err);
     infos = found.infos;
     if (r < 0)
         images_fail("list", dir->name, &err);

@@ -94,6 +94,11 @@ struct kernel *kernel_new(struct fuse_session *session) {
     return kernel;
 }
 
+void kernel_forget_length(struct kernel *kernel, uint64_t ino) {
+    const off_t no_pages = -1;
+    fuse_lowlevel_notify_inval_inode(kernel->session, ino, no_pages, 0);
+}
+
 void kernel_settle(struct kernel *kernel) {
     struct timespec until = clock_in_ms(CLOCK_REALTIME, INVALIDATION_MS);
     LOCK_SCOPE(&kernel->lock);

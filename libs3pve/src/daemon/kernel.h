@@ -24,6 +24,10 @@ struct kernel *kernel_free(struct kernel *kernel);
 /** kernel_notify() - what the files layer calls; never waits */
 struct s3pve_files_notify kernel_notify(struct kernel *kernel);
 
+/** kernel_forget_length() - of a file, and its other attributes.  At once, and also from a request
+ * of the kernel's: it takes no lock for that */
+void kernel_forget_length(struct kernel *kernel, uint64_t ino);
+
 /** kernel_settle() - until it has been told everything, or INVALIDATION_MS are over: it does not
  *  listen while somebody waits with a lock of that directory.  Not from a request of the kernel's
  */

@@ -72,7 +72,7 @@ static json_t *cmd_list(struct daemon *daemon, json_t *request) {
     struct s3pve_call call = call_of(daemon, request);
     uint64_t vmid = (uint64_t)json_integer_value(json_object_get(request, "vmid"));
     json_t *volumes = json_array();
-    if (s3pve_volume_list(daemon->client, vmid, list_one, volumes, &call, &err) < 0) {
+    if (s3pve_volumes_list(daemon->volumes, vmid, list_one, volumes, &call, &err) < 0) {
         json_decref(volumes);
         return reply_error(&err);
     }
@@ -85,7 +85,7 @@ static json_t *cmd_stat(struct daemon *daemon, json_t *request) {
     struct s3pve_error err = S3PVE_ERROR_INIT;
     struct s3pve_call call = call_of(daemon, request);
     struct s3pve_volume_info info;
-    if (s3pve_volume_stat(daemon->client, text_of(request, "name"), &info, &call, &err) < 0)
+    if (s3pve_volumes_stat(daemon->volumes, text_of(request, "name"), &info, &call, &err) < 0)
         return reply_error(&err);
     json_t *answer = reply_good();
     add_info(answer, &info);

@@ -154,6 +154,22 @@ _public_ int s3pve_volume_create(
     return error_wrap(err, "%s", name);
 }
 
+int idle_look(
+    struct idle *idle,
+    struct s3pve_client *client,
+    const char *name,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    if (idle_begin(idle, client, name, call, err) < 0)
+        return -1;
+    if (idle_read(idle, err) < 0)
+        return error_wrap(err, "%s", name);
+    if (idle->root.deleting)
+        return error_set(err, S3PVE_E_NOT_FOUND, "%s is being deleted", name);
+    return 0;
+}
+
 _public_ int s3pve_volume_stat(
     struct s3pve_client *client,
     const char *name,
@@ -163,12 +179,8 @@ _public_ int s3pve_volume_stat(
 ) {
     _cleanup_(idle_end) struct idle idle;
 
-    if (idle_begin(&idle, client, name, call, err) < 0)
+    if (idle_look(&idle, client, name, call, err) < 0)
         return -1;
-    if (idle_read(&idle, err) < 0)
-        return error_wrap(err, "%s", name);
-    if (idle.root.deleting)
-        return error_set(err, S3PVE_E_NOT_FOUND, "%s is being deleted", name);
     idle_info(name, &idle.root, ret_info);
     return 0;
 }

@@ -25,6 +25,14 @@ int idle_begin(
     const struct s3pve_call *call,
     struct s3pve_error *err
 );
+/* Begin, and read it.  Return: 0, or -1 (NOT_FOUND, also while it is deleted). */
+int idle_look(
+    struct idle *idle,
+    struct s3pve_client *client,
+    const char *name,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+);
 /* Its root now.  Return: 0, or -1 (NOT_FOUND ...). */
 int idle_read(struct idle *idle, struct s3pve_error *err);
 /* The same, and what somebody began with it is finished.  NOT_FOUND, also if that is its end here.

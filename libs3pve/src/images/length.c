@@ -16,17 +16,16 @@
 
 #define MAGIC "VDLEN\0\0\1"
 
-static int open_note(const struct s3pve_volume *volume, int flags) {
+static int open_note(const char *state_dir, const char *uuid, int flags) {
     char path[PATH_MAX];
 
-    if (snprintf(path, sizeof(path), "%s/%s/length", volume->all->state_dir, volume->uuid) >=
-        (int)sizeof(path))
+    if (snprintf(path, sizeof(path), "%s/%s/length", state_dir, uuid) >= (int)sizeof(path))
         return -1;
     return open(path, flags | O_CLOEXEC, 0600);
 }
 
-static bool read_note(const struct s3pve_volume *volume, struct length_note *ret_note) {
-    int fd = open_note(volume, O_RDONLY);
+static bool read_note(const char *state_dir, const char *uuid, struct length_note *ret_note) {
+    int fd = open_note(state_dir, uuid, O_RDONLY);
     bool read = fd >= 0 && pread(fd, ret_note, sizeof(*ret_note), 0) == sizeof(*ret_note) &&
                 memcmp(ret_note->magic, MAGIC, sizeof(ret_note->magic)) == 0;
 
@@ -35,10 +34,23 @@ static bool read_note(const struct s3pve_volume *volume, struct length_note *ret
     return read;
 }
 
+/* If it is of the root's last epoch, so that nobody else had the volume since. */
+static bool note_length(
+    const char *state_dir, const char *uuid, const struct root *root, uint64_t *ret_length
+) {
+    struct length_note note;
+
+    if (root->owner.state == ROOT_CLOSED || !root->n_epochs || !read_note(state_dir, uuid, &note) ||
+        note.nonce != root->epochs[root->n_epochs - 1].nonce || note.length > root->size)
+        return false;
+    *ret_length = note.length;
+    return true;
+}
+
 static int map_note(
     const struct s3pve_volume *volume, struct length *length, struct s3pve_error *err
 ) {
-    int fd = open_note(volume, O_RDWR | O_CREAT);
+    int fd = open_note(volume->all->state_dir, volume->uuid, O_RDWR | O_CREAT);
     struct length_note *note = MAP_FAILED;
 
     /* There may be no room for it when it is needed. */
@@ -63,20 +75,36 @@ static int map_note(
 }
 
 /*
- * It is of the last epoch, so nobody else had the volume since.  That the root says so before the
- * volume is claimed, which begins another epoch, means that it cannot be lost in between.
+ * That the root says so before the volume is claimed, which begins another epoch, means that it
+ * cannot be lost in between.
  */
 int length_recall(struct s3pve_volume *volume, struct idle *idle, struct s3pve_error *err) {
     const struct root *root = &idle->root;
-    struct length_note note;
+    uint64_t length;
 
-    if (!idle_is_file(root) || root->owner.state == ROOT_CLOSED || !root->n_epochs ||
-        !read_note(volume, &note) || note.nonce != root->epochs[root->n_epochs - 1].nonce ||
-        note.length > root->size || note.length == idle_length(root))
+    if (!idle_is_file(root) || !note_length(volume->all->state_dir, volume->uuid, root, &length) ||
+        length == idle_length(root))
         return 0;
-    if (json_object_set_new(root->json, "length", json_integer((json_int_t)note.length)) < 0)
+    if (json_object_set_new(root->json, "length", json_integer((json_int_t)length)) < 0)
         return error_set(err, S3PVE_E_NOMEM, "no memory for a volume");
     return root_swap(&store_ops, &idle->store, &idle->root, idle->etag, err);
+}
+
+uint64_t length_known(struct s3pve_volumes *all, const char *name, const struct root *root) {
+    const struct s3pve_volume *volume;
+    char uuid[STATE_UUID];
+    uint64_t length;
+
+    pthread_mutex_lock(&all->lock);
+    volume = table_find(all, name);
+    if (volume && volume->length) {
+        length = length_now(volume->length);
+        pthread_mutex_unlock(&all->lock);
+        return length;
+    }
+    pthread_mutex_unlock(&all->lock);
+    state_uuid(root->uuid, uuid);
+    return note_length(all->state_dir, uuid, root, &length) ? length : idle_length(root);
 }
 
 /* ------------------------------------------------------------------------- opening */

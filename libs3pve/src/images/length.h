@@ -24,6 +24,9 @@ struct asked {
 
 void io_done(struct asked *asked, const struct s3pve_error *err);
 
+/* As this node knows it, open or not, of a file whose root is @root.  Bytes. */
+uint64_t length_known(struct s3pve_volumes *all, const char *name, const struct root *root);
+
 /* --- while it is opened; the caller has taken it */
 
 /* The file beside the journal may know better than the root, which is changed then: it has yet to

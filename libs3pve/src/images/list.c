@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/request.h"
 #include "images/crew.h"
-#include "images/idle.h"
+#include "images/length.h"
 
 struct names {
     char (*names)[S3PVE_VOLUME_NAME]; /* owned */
@@ -167,6 +167,7 @@ struct reading {
     struct s3pve_client *client;
     const struct listing *listing;
     const struct names *names;
+    struct s3pve_volumes *all; /* borrowed; NULL: as the bucket has it */
     struct request rqs[LIST_ROOTS];
     struct request *busy[LIST_ROOTS]; /* NULL: not begun, or done */
     size_t asked;                     /* names so far */
@@ -201,6 +202,8 @@ static int tell(struct reading *r, size_t i, struct s3pve_error *err) {
 
     if (!cause.code && root_decode(&root, rq->reply.body, rq->reply.body_len, &cause) == 0) {
         idle_info(name, &root, &info);
+        if (r->all && info.is_file)
+            info.size = length_known(r->all, name, &root);
         if (!root.deleting)
             rc = r->each(r->ctx, &info);
         root_clear(&root);
@@ -242,6 +245,27 @@ static int read_roots(struct reading *r, struct s3pve_error *err) {
     return rc;
 }
 
+static int list(
+    struct reading *reading, uint64_t vmid, const struct s3pve_call *call, struct s3pve_error *err
+) {
+    struct listing listing = {
+        .client = reading->client,
+        .cancel = call ? call->cancel : NULL,
+        .until_ms = idle_until_ms(reading->client, call),
+    };
+    int rc = list_names(&listing, vmid, err);
+
+    if (rc == 0) {
+        if (listing.names.n)
+            qsort(listing.names.names, listing.names.n, sizeof(*listing.names.names), by_name);
+        reading->listing = &listing;
+        reading->names = &listing.names;
+        rc = read_roots(reading, err);
+    }
+    names_clear(&listing.names);
+    return rc;
+}
+
 _public_ int s3pve_volume_list(
     struct s3pve_client *client,
     uint64_t vmid,
@@ -250,27 +274,31 @@ _public_ int s3pve_volume_list(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
-    struct listing listing = {
-        .client = client,
-        .cancel = call ? call->cancel : NULL,
-        .until_ms = idle_until_ms(client, call),
-    };
     _free_ struct reading *reading = calloc(1, sizeof(*reading));
-    int rc;
 
     if (!reading)
         return error_set(err, S3PVE_E_NOMEM, "no memory for a list");
-    rc = list_names(&listing, vmid, err);
-    if (rc == 0) {
-        if (listing.names.n)
-            qsort(listing.names.names, listing.names.n, sizeof(*listing.names.names), by_name);
-        reading->client = client;
-        reading->listing = &listing;
-        reading->names = &listing.names;
-        reading->each = each;
-        reading->ctx = ctx;
-        rc = read_roots(reading, err);
-    }
-    names_clear(&listing.names);
-    return rc;
+    reading->client = client;
+    reading->each = each;
+    reading->ctx = ctx;
+    return list(reading, vmid, call, err);
+}
+
+_public_ int s3pve_volumes_list(
+    struct s3pve_volumes *all,
+    uint64_t vmid,
+    int (*each)(void *ctx, const struct s3pve_volume_info *info),
+    void *ctx,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    _free_ struct reading *reading = calloc(1, sizeof(*reading));
+
+    if (!reading)
+        return error_set(err, S3PVE_E_NOMEM, "no memory for a list");
+    reading->client = all->client;
+    reading->all = all;
+    reading->each = each;
+    reading->ctx = ctx;
+    return list(reading, vmid, call, err);
 }

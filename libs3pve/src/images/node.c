@@ -129,6 +129,25 @@ _public_ int s3pve_volumes_delete(
     return end(&turn, open_delete(turn.volume, &turn.limit, err));
 }
 
+/* ------------------------------------------------------------------ looking */
+
+_public_ int s3pve_volumes_stat(
+    struct s3pve_volumes *all,
+    const char *name,
+    struct s3pve_volume_info *ret_info,
+    const struct s3pve_call *call,
+    struct s3pve_error *err
+) {
+    _cleanup_(idle_end) struct idle idle;
+
+    if (idle_look(&idle, all->client, name, call, err) < 0)
+        return -1;
+    idle_info(name, &idle.root, ret_info);
+    if (ret_info->is_file)
+        ret_info->size = length_known(all, name, &idle.root);
+    return 0;
+}
+
 /* ------------------------------------------------------------------ holding */
 
 _public_ int s3pve_volume_hold(

@@ -51,7 +51,7 @@ struct runtime_wait limit_wait(const struct limit *limit) {
 
 /* ------------------------------------------------------------------- taking */
 
-static struct s3pve_volume *find(struct s3pve_volumes *all, const char *name) {
+struct s3pve_volume *table_find(struct s3pve_volumes *all, const char *name) {
     struct s3pve_volume *volume = all->first;
 
     while (volume && strcmp(volume->name, name) != 0)
@@ -103,7 +103,7 @@ struct s3pve_volume *table_take(
     if (s3pve_volume_check_name(name, err) < 0)
         return NULL;
     LOCK_SCOPE(&all->lock);
-    volume = find(all, name);
+    volume = table_find(all, name);
     if (!volume)
         volume = add(all, name);
     if (!volume)

@@ -105,6 +105,7 @@ struct runtime_wait limit_wait(const struct limit *limit);
 struct s3pve_volume *table_take(
     struct limit *limit, const char *name, bool unheld, struct s3pve_error *err
 );
+struct s3pve_volume *table_find(struct s3pve_volumes *all, const char *name); /* lock held */
 /* It is forgotten, if nothing is left of it. */
 void table_give(struct s3pve_volume *volume);
 
