@@ -87,8 +87,8 @@ int s3pve_volume_list(
 );
 
 /** s3pve_volume_rename() - give an idle volume another name; what is begun is finished by whoever
- *  opens, renames or deletes it next.  Return: 0, or -1 (NOT_FOUND; CONFLICT: somebody has it open,
- *  or there is one of the new name) */
+ *  opens, renames or deletes it next.  Return: 0, or -1 (INVALID: a name, or it is the same;
+ *  NOT_FOUND; CONFLICT: somebody has it open, or there is one of the new name) */
 int s3pve_volume_rename(
     struct s3pve_client *client,
     const char *name,
@@ -304,20 +304,24 @@ int s3pve_volumes_deactivate(
     struct s3pve_error *err
 );
 
-/* The same as of volumes that nobody has open; if this node has, it does what that takes. */
+/*
+ * The same as of volumes that nobody has open; if this node has, it does what that takes.  What is
+ * wrong with a name is said first, and that one is active, which cannot be renamed then, at once.
+ * Who holds it is waited for, as he may let go any moment.
+ */
 int s3pve_volumes_rename(
     struct s3pve_volumes *volumes,
     const char *name,
     const char *new_name,
     const struct s3pve_call *call,
     struct s3pve_error *err
-); /* CONFLICT while it is held or active */
+); /* CONFLICT: it is active, or still held */
 int s3pve_volumes_delete(
     struct s3pve_volumes *volumes,
     const char *name,
     const struct s3pve_call *call,
     struct s3pve_error *err
-); /* of an active one, too, if nobody holds it */
+); /* of an active one, too; CONFLICT: it is still held */
 int s3pve_volumes_resize(
     struct s3pve_volumes *volumes,
     const char *name,

@@ -86,6 +86,7 @@ is((run('mv', '9/vm-9-disk-0.raw', '9/base-9-disk-0.raw'))[0], 0, 'mv');
 is((run('ls', 9))[1], "9/base-9-disk-0.raw\n", '... and it has the other name');
 is((run('mv', '9/vm-9-disk-0.raw', '9/vm-9-x.raw'))[0], 3, 'mv of nothing: status 3');
 is((run('mv', '9/base-9-disk-0.raw', '100/vm-100-disk-0.raw'))[0], 5, '... onto one: status 5');
+is((run('mv', '9/base-9-disk-0.raw', '9/base-9-disk-0.raw'))[0], 2, '... onto itself: status 2');
 is((run('rm', '9/base-9-disk-0.raw'))[0], 2, 'rm asks somebody');
 is((run('ls', 9))[1], "9/base-9-disk-0.raw\n", '... and does nothing');
 is((run('rm', '-y', '9/base-9-disk-0.raw', '100/vm-100-disk-2.raw'))[0], 0, '... or is told');

@@ -196,6 +196,7 @@ invalid('volume-create', { name => '1/a.raw', size => 511 }, qr/./);
 invalid('volume-resize', { name => '1/a.raw' }, qr/needs size/);
 invalid('volume-rename', { name => '1/a.raw' }, qr/needs to/);
 invalid('volume-rename', { name => '1/a.raw', to => '../b' }, qr/./);
+invalid('volume-rename', { name => '1/a.raw', to => '1/a.raw' }, qr/that name already/);
 invalid('volume-list', { vmid => $_ }, qr/"vmid" must be a number/) for 0, -1, '100', 1.5;
 invalid('volumes', { timeout => 5 }, qr/"volumes" has an unknown key/);
 refused($daemon->volume($_->[0], '1/a.raw', $_->[1]->%*), 'NOT_FOUND', "$_->[0] of nothing")

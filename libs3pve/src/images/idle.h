@@ -50,7 +50,10 @@ int idle_delete(
     const struct lease_times *times,
     struct s3pve_error *err
 );
-/* Return: 0, or -1 (NOT_FOUND, INVALID; CONFLICT: it is not closed, or the name is taken). */
+/* Can it have that name, for all that the two say?  Return: 0, or -1 (INVALID). */
+int idle_check_rename(const char *name, const char *new_name, struct s3pve_error *err);
+/* To a name that was checked.  Return: 0, or -1 (NOT_FOUND; CONFLICT: it is not closed, or the name
+ * is taken). */
 int idle_rename(struct idle *idle, const char *new_name, struct s3pve_error *err);
 
 bool idle_is_file(const struct root *root);

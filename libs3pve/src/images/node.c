@@ -13,17 +13,17 @@ struct turn {
     struct s3pve_volume *volume;
 };
 
-/* @unheld: as table_take() says.  Return: the volume, or NULL: there is nothing to end then. */
+/* Return: the volume, or NULL: there is nothing to end then. */
 static struct s3pve_volume *begin(
     struct turn *turn,
     struct s3pve_volumes *all,
     const char *name,
-    bool unheld,
+    enum table_want want,
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
     limit_begin(&turn->limit, all, call);
-    turn->volume = table_take(&turn->limit, name, unheld, err);
+    turn->volume = table_take(&turn->limit, name, want, err);
     if (!turn->volume)
         limit_end(&turn->limit);
     return turn->volume;
@@ -44,7 +44,7 @@ _public_ int s3pve_volumes_activate(
     struct turn turn;
     int rc;
 
-    if (!begin(&turn, all, name, false, call, err))
+    if (!begin(&turn, all, name, TABLE_ANY, call, err))
         return -1;
     rc = open_volume(turn.volume, &turn.limit, err);
     if (rc == 0)
@@ -60,7 +60,7 @@ _public_ int s3pve_volumes_deactivate(
 ) {
     struct turn turn;
 
-    if (!begin(&turn, all, name, true, call, err))
+    if (!begin(&turn, all, name, TABLE_UNHELD, call, err))
         return -1;
     return end(&turn, open_hand_back(turn.volume, &turn.limit, err));
 }
@@ -93,7 +93,7 @@ _public_ int s3pve_volumes_resize(
 ) {
     struct turn turn;
 
-    if (!begin(&turn, all, name, false, call, err))
+    if (!begin(&turn, all, name, TABLE_ANY, call, err))
         return -1;
     return end(&turn, resize(turn.volume, size, &turn.limit, err));
 }
@@ -109,9 +109,8 @@ _public_ int s3pve_volumes_rename(
 ) {
     struct turn turn;
 
-    if (s3pve_volume_check_name(new_name, err) < 0)
-        return -1;
-    if (!begin(&turn, all, name, true, call, err))
+    if (idle_check_rename(name, new_name, err) < 0 ||
+        !begin(&turn, all, name, TABLE_IDLE, call, err))
         return -1;
     return end(&turn, open_rename(turn.volume, new_name, &turn.limit, err));
 }
@@ -124,7 +123,7 @@ _public_ int s3pve_volumes_delete(
 ) {
     struct turn turn;
 
-    if (!begin(&turn, all, name, true, call, err))
+    if (!begin(&turn, all, name, TABLE_UNHELD, call, err))
         return -1;
     return end(&turn, open_delete(turn.volume, &turn.limit, err));
 }
@@ -160,7 +159,7 @@ _public_ int s3pve_volume_hold(
     struct turn turn;
     int rc;
 
-    if (!begin(&turn, all, name, false, call, err))
+    if (!begin(&turn, all, name, TABLE_ANY, call, err))
         return -1;
     rc = open_volume(turn.volume, &turn.limit, err);
     if (rc == 0) {

@@ -251,8 +251,6 @@ int open_rename(
 ) {
     _cleanup_(idle_end) struct idle idle = {0};
 
-    if (volume->active)
-        return error_set(err, S3PVE_E_CONFLICT, "%s is active on this node", volume->name);
     if (begin(volume, limit, &idle, err) < 0 || close_it(volume, &idle, limit, err) < 0)
         return limit_why(limit, err);
     if (idle_rename(&idle, name, err) == 0)

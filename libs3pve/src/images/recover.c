@@ -35,7 +35,7 @@ static int note(void *ctx, const char *uuid) {
         return 0;
     }
     limit_begin(&limit, all, recovery->call);
-    volume = table_take(&limit, state.name, false, NULL);
+    volume = table_take(&limit, state.name, TABLE_ANY, NULL);
     if (volume) {
         pthread_mutex_lock(&all->lock);
         if (!volume->runtime && !volume->uuid[0]) {

@@ -184,14 +184,18 @@ static int rename_to(struct idle *idle, const char *folder, struct s3pve_error *
     return save(idle, err) < 0 ? -1 : rename_finish(idle, err);
 }
 
+int idle_check_rename(const char *name, const char *new_name, struct s3pve_error *err) {
+    if (s3pve_volume_check_name(name, err) < 0 || s3pve_volume_check_name(new_name, err) < 0)
+        return -1;
+    if (strcmp(name, new_name) == 0)
+        return error_set(err, S3PVE_E_INVALID, "%s has that name already", name);
+    return 0;
+}
+
 int idle_rename(struct idle *idle, const char *new_name, struct s3pve_error *err) {
     char folder[ROOT_FOLDER];
 
-    if (s3pve_volume_check_name(new_name, err) < 0)
-        return -1;
     names_folder(new_name, folder);
-    if (strcmp(folder, idle->store.folder) == 0)
-        return error_set(err, S3PVE_E_INVALID, "it has that name already");
     if (rename_to(idle, folder, err) < 0)
         return error_wrap(err, "to %s", new_name);
     return 0;
@@ -204,9 +208,10 @@ _public_ int s3pve_volume_rename(
     const struct s3pve_call *call,
     struct s3pve_error *err
 ) {
-    _cleanup_(idle_end) struct idle idle;
+    _cleanup_(idle_end) struct idle idle = {0};
 
-    if (idle_begin(&idle, client, name, call, err) < 0)
+    if (idle_check_rename(name, new_name, err) < 0 ||
+        idle_begin(&idle, client, name, call, err) < 0)
         return -1;
     if (idle_rename(&idle, new_name, err) < 0)
         return error_wrap(err, "%s", name);

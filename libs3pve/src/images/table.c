@@ -84,9 +84,23 @@ static void forget(struct s3pve_volume *volume) {
     free(volume);
 }
 
+/* With the lock held.  Not while somebody has it who may be about to deactivate it. */
+static bool is_refused(const struct s3pve_volume *volume, enum table_want want) {
+    return want == TABLE_IDLE && volume->active && !volume->taken;
+}
+
+static bool is_in_use(const struct s3pve_volume *volume, enum table_want want) {
+    return volume->taken || (want != TABLE_ANY && volume->n_held);
+}
+
 static int tell_why(
-    const struct limit *limit, const struct s3pve_volume *volume, struct s3pve_error *err
+    const struct limit *limit,
+    const struct s3pve_volume *volume,
+    enum table_want want,
+    struct s3pve_error *err
 ) {
+    if (is_refused(volume, want))
+        return error_set(err, S3PVE_E_CONFLICT, "%s is active on this node", volume->name);
     if (limit->late && volume->n_held && !volume->taken)
         return error_set(err, S3PVE_E_CONFLICT, "%s is in use on this node", volume->name);
     error_set(err, S3PVE_E_CANCELLED, " ");
@@ -95,7 +109,7 @@ static int tell_why(
 }
 
 struct s3pve_volume *table_take(
-    struct limit *limit, const char *name, bool unheld, struct s3pve_error *err
+    struct limit *limit, const char *name, enum table_want want, struct s3pve_error *err
 ) {
     struct s3pve_volumes *all = limit->all;
     struct s3pve_volume *volume;
@@ -113,11 +127,11 @@ struct s3pve_volume *table_take(
     limit->n_tries = volume->n_tries;
     if (volume->cancel)
         __atomic_store_n(volume->cancel, 1, __ATOMIC_RELAXED);
-    while ((volume->taken || (unheld && volume->n_held)) && !limit->cancel)
+    while (is_in_use(volume, want) && !is_refused(volume, want) && !limit->cancel)
         pthread_cond_wait(&all->changed, &all->lock);
     volume->n_waiting--;
-    if (limit->cancel) {
-        tell_why(limit, volume, err);
+    if (limit->cancel || is_refused(volume, want)) {
+        tell_why(limit, volume, want, err);
         forget(volume);
         return NULL;
     }

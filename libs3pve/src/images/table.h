@@ -97,13 +97,17 @@ int limit_why(const struct limit *limit, struct s3pve_error *err);
 unsigned limit_left_ms(const struct limit *limit);
 struct runtime_wait limit_wait(const struct limit *limit);
 
-/*
- * The volume @name for the caller alone, open or not.
- * @unheld: wait until nobody holds it, too.
- * Return: it, or NULL (INVALID, TIMEOUT, CANCELLED, NOMEM; CONFLICT: it is held).
- */
+/* Whom a call waits for, besides those who were first. */
+enum table_want {
+    TABLE_ANY,    /* nobody */
+    TABLE_UNHELD, /* who holds it, as he may let go any moment */
+    TABLE_IDLE,   /* him, too; but one that is active will be so for long, and is refused */
+};
+
+/* The volume @name for the caller alone, open or not.  Return: it, or NULL (INVALID, TIMEOUT,
+ * CANCELLED, NOMEM; CONFLICT: it is held, or at once: it is active). */
 struct s3pve_volume *table_take(
-    struct limit *limit, const char *name, bool unheld, struct s3pve_error *err
+    struct limit *limit, const char *name, enum table_want want, struct s3pve_error *err
 );
 struct s3pve_volume *table_find(struct s3pve_volumes *all, const char *name); /* lock held */
 /* It is forgotten, if nothing is left of it. */
