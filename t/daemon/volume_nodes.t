@@ -76,11 +76,18 @@ good($two->volume('activate', $DISK, timeout => 100), 'but after a while');
 cmp_ok(time() - $begin, '>', 20, sprintf('... of %.0f s', time() - $begin));
 io($two, 'read -P 11 0 8M', 'read -P 12 8M 1M', 'read -P 13 9M 1M', 'write -P 14 0 1M', 'flush');
 ok($one->start(), 'the first one lives after all');
-ok(!$one->open_volume($DISK) || $one->open_volume($DISK)->{failure}, '... and does not have it');
-isnt(
-    (run_cmd('qemu-io', '-f', 'raw', $one->nbd($DISK), '-c', 'read 0 4k'))[0], 0,
-    '... nor serves it'
-);
+my ($had, $served) = (0, 0);
+my sub told () {
+    my $volume = $one->open_volume($DISK) // {};
+    $had ||= $volume->{name} && !$volume->{failure} && !$volume->{waiting};
+    my ($code) = run_cmd('qemu-io', '-f', 'raw', $one->nbd($DISK), '-c', 'read 0 4k');
+    $served ||= $code == 0;
+    return $volume->{failure};
+}
+my $failure = wait_until(120, \&told);
+like($failure, qr/\bn2\b/, '... and hears who has the disk') or diag($one->output());
+ok(!$had, '... and did not say before that it had it');
+ok(!$served, '... nor served it');
 io($two, 'read -P 14 0 1M');
 
 # --- one that was only still
