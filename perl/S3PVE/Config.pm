@@ -140,6 +140,7 @@ sub daemon_config ($storeid, $scfg) {
         },
     };
     $config->{quota} = int($scfg->{'s3-quota'}) if $scfg->{'s3-quota'};
+    $config->{'journal-size'} = int($scfg->{'s3-journal-size'}) if $scfg->{'s3-journal-size'};
     $config->{durability} = "$scfg->{'s3-durability'}" if $scfg->{'s3-durability'};
 
     return JSON::PP->new->utf8->canonical->pretty->encode($config);

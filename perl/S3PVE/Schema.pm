@@ -205,6 +205,16 @@ my $properties = {
         enum => [qw(bucket node)],
         default => 'bucket',
     },
+    's3-journal-size' => {
+        title => 'Journal Size',
+        description =>
+            "GiB of the journal that each disk in use has on the node, below /var/lib/s3pve: so much"
+            . " can be written while the bucket cannot be reached. A small disk's is smaller.",
+        type => 'integer',
+        minimum => 1,
+        maximum => 64,
+        default => 1,
+    },
     's3-quota' => {
         title => 'Quota',
         description =>

@@ -91,9 +91,11 @@ is(
     "$root/etc/pve/priv/storage/a.s3", 'and finds the secret itself'
 );
 is($config->{options}->{'lock-dir'}, "$root/etc/pve/priv/lock", 'and the cluster\'s locks');
-ok(!exists($config->{durability}), 'and leaves durability to it');
+ok(!exists($config->{$_}), "and leaves $_ to it") for qw(durability journal-size);
 $config = S3PVE::Config::daemon_config('a', { $scfg->%*, 's3-durability' => 'node' });
 is(JSON::PP->new->decode($config)->{durability}, 'node', 'unless it is set');
+$config = S3PVE::Config::daemon_config('a', { $scfg->%*, 's3-journal-size' => '4' });
+like($config, qr/"journal-size" : 4\b/, 'unless it is set, too');
 is(S3PVE::Config::daemon_config('a', { $scfg->%* }), $text, 'the same section gives the same text');
 
 $config = JSON::PP->new->decode(S3PVE::Config::daemon_config(

@@ -67,7 +67,7 @@ for my $name (sort grep { !$properties->{$_} } keys $options->%*) {
 
 my @ours = qw(
     access-key addressing bucket ca-file cache-dir cache-size connections create-bucket durability
-    download-limit endpoint part-size prefix provider proxy quota region secret-key session-token
+    download-limit endpoint journal-size part-size prefix provider proxy quota region secret-key session-token
     sse sse-kms-key storage-class upload-limit
 );
 my @stocks = qw(

@@ -381,6 +381,12 @@ Where a guest's data is when its disk says that it is stored. C<bucket>, the def
 node's own disk, from where it goes into the bucket within seconds. See L</DISKS>. For disks that are opened from then
 on.
 
+=item B<s3-journal-size> I<GiB>
+
+The journal that each disk in use has on the node: so much can be written while the bucket cannot be reached, and so
+much of the node's disk is taken. Default: 1 GiB, or twice the disk's size where that is less. For disks that are opened
+after the node's daemon started anew.
+
 =item B<s3-quota> I<GiB>
 
 What may be stored, and what is shown as the size of the storage. Without it, the size shown is a very large one.
