@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* Volumes by name on a real server: made, listed, opened, handed from node to node, deleted. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/limits.h"
@@ -191,6 +193,55 @@ static void test_linger(void) {
     s3pve_volumes_close(one);
 }
 
+struct opener {
+    struct s3pve_volumes *node;
+    const char *name;
+    struct s3pve_volume *volume;
+    struct s3pve_error err;
+};
+
+static void *opener_thread(void *arg) {
+    struct opener *opener = arg;
+    struct s3pve_call call = {.timeout_ms = 120000};
+
+    s3pve_volume_hold(opener->node, opener->name, &call, &opener->volume, &opener->err);
+    return NULL;
+}
+
+/* Who closes a volume writes his lease no more, or at the same pace: the root tells sooner.  The
+ * nodes' leases are as in life, so that the first one does not seem to live. */
+static void test_handed_over(const char *name, const char *what) {
+    struct s3pve_volumes *one =
+        node_open(client, &(struct node_options){.dir = dir, .name = "n1", .scale = 1});
+    struct opener opener = {
+        .node = node_open(client, &(struct node_options){.dir = dir, .name = "n2", .scale = 1}),
+        .name = name,
+    };
+    struct s3pve_volume *volume = NULL;
+    pthread_t thread;
+    time_t began = time(NULL);
+
+    s3pve_volumes_activate(one, name, NULL, &err);
+    if (s3pve_volume_hold(one, name, NULL, &volume, &err) < 0)
+        bail_out("%s", err.message);
+    pthread_create(&thread, NULL, opener_thread, &opener);
+    usleep(1000000);
+    is_int(put_bytes(volume, 0, 300000, 5), 0, "%s that another node waits for is written", what);
+    s3pve_volume_release(volume);
+    is_int(s3pve_volumes_deactivate(one, name, NULL, &err), 0, "... and closed %s", err.message);
+    pthread_join(thread, NULL);
+    ok(opener.volume, "... the other has it then %s", opener.err.message);
+    ok(time(NULL) - began < 40, "... and does not wait for a lease to end");
+    if (!opener.volume)
+        bail_out("none");
+    ok(s3pve_volume_size(opener.volume) >= 300000, "... as long as it is");
+    ok(has_bytes(opener.volume, 0, 300000, 5), "... with what was written meanwhile");
+    s3pve_volume_release(opener.volume);
+    is_int(s3pve_volumes_deactivate(opener.node, name, NULL, &err), 0, "... and hands it back");
+    s3pve_volumes_close(one);
+    s3pve_volumes_close(opener.node);
+}
+
 /* Its state is lost, while another volume keeps its lease alive. */
 static void test_forgotten(void) {
     struct node_options options = {.dir = dir, .name = "n1"};
@@ -256,6 +307,8 @@ int main(void) {
     test_many();
     test_life();
     test_linger();
+    test_handed_over(DISK, "a disk");
+    test_handed_over("100/vm-100-disk-1.qcow2", "a file that grows");
     test_forgotten();
     test_rename();
     s3pve_client_close(client);

@@ -14,7 +14,7 @@ static bool lives(struct lease *lease, const struct volume_node *node, int64_t *
     int64_t began_ms = clock_monotonic_ms();
     bool alive = false;
 
-    if (lease_owner_lives(lease, node, NULL, &alive, &err) < 0)
+    if (lease_owner_lives(lease, node, &(struct lease_watch){0}, &alive, &err) < 0)
         printf("# %s\n", err.message);
     *ret_took_ms = clock_monotonic_ms() - began_ms;
     return alive;
@@ -69,7 +69,8 @@ static void test_others(struct lease *lease) {
     int64_t took_ms;
     struct s3pve_error err = S3PVE_ERROR_INIT;
     int cancel = 1;
-    struct s3pve_call cancelled = {.cancel = &cancel}, brief = {.timeout_ms = 200};
+    struct lease_watch cancelled = {.call.cancel = &cancel}, brief = {.call.timeout_ms = 200};
+    struct lease_watch whole = {0};
     bool alive;
 
     lease_hold(other, NULL, &err);
@@ -85,13 +86,31 @@ static void test_others(struct lease *lease) {
     ok(!lives(lease, &two, &took_ms), "nor one without a lease");
     ok(took_ms >= times.observe, "... which might be about to write it");
     mem3_put(".s3pve/nodes/two.json", "{\"counter\": 1}");
-    is_int(lease_owner_lives(lease, &two, NULL, &alive, &err), -1, "what is no lease is an error");
+    is_int(
+        lease_owner_lives(lease, &two, &whole, &alive, &err), -1, "what is no lease is an error"
+    );
     is_int(err.code, S3PVE_E_CORRUPT, "... %s", err.message);
     mem3_delete(".s3pve/nodes/two.json");
     is_int(lease_owner_lives(lease, &two, &cancelled, &alive, &err), -1, "it can be cancelled");
     is_int(err.code, S3PVE_E_CANCELLED, "... %s", err.message);
     is_int(lease_owner_lives(lease, &two, &brief, &alive, &err), -1, "it can have too little time");
     is_int(err.code, S3PVE_E_TIMEOUT, "... %s", err.message);
+}
+
+static bool lets_go(void *n_asked) {
+    ++*(unsigned *)n_asked;
+    return true;
+}
+
+static void test_let_go(struct lease *lease) {
+    unsigned n_asked = 0;
+    struct lease_watch watch = {.has_let_go = lets_go, .ctx = &n_asked};
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    bool alive = false;
+
+    is_int(lease_owner_lives(lease, &two, &watch, &alive, &err), 0, "one that lets go of it");
+    ok(alive, "... is not dead");
+    is_int(n_asked, 1, "... and nobody looks any longer");
 }
 
 int main(void) {
@@ -101,6 +120,7 @@ int main(void) {
     test_holding(lease);
     test_outage(lease);
     test_others(lease);
+    test_let_go(lease);
     is_int(lease_incarnation(boot, NULL), 0, "this boot");
     is_int((long long)strlen(boot), 36, "... has an id: %s", boot);
     lease_free(lease);

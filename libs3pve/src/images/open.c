@@ -152,6 +152,24 @@ static void opened(struct s3pve_volume *volume, const struct root *root, struct 
     set_runtime(volume, runtime);
 }
 
+/* Whoever had a file may have closed it since we looked, and it was longer then.  That nobody has
+ * is seen by its rev: a claim and a commit, which are ours, are two. */
+static int look_at_length(struct idle *idle, struct s3pve_error *err) {
+    uint64_t rev = idle->root.rev + 2;
+    _cleanup_(idle_end) struct idle now = {.store = idle->store};
+
+    if (!idle_is_file(&idle->root))
+        return 0;
+    if (idle_read(&now, err) < 0)
+        return -1;
+    if (now.root.rev != rev) {
+        root_clear(&idle->root);
+        idle->root = now.root;
+        now.root = (struct root){0};
+    }
+    return 0;
+}
+
 static int open_it(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
     _cleanup_(idle_end) struct idle idle = {0};
     struct s3pve_volumes *all = volume->all;
@@ -174,7 +192,8 @@ static int open_it(struct s3pve_volume *volume, struct limit *limit, struct s3pv
     }
     volume->bucket = options.bucket;
     opened(volume, &idle.root, runtime);
-    if (remember_again(volume, err) == 0 && length_open(volume, &idle, limit, err) == 0)
+    if (remember_again(volume, err) == 0 && look_at_length(&idle, err) == 0 &&
+        length_open(volume, &idle, limit, err) == 0)
         return 0;
     open_drop(volume);
     return -1;

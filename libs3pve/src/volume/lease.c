@@ -259,13 +259,13 @@ static bool is_another_boot(const struct sighting *now, const struct volume_node
 int lease_owner_lives(
     struct lease *lease,
     const struct volume_node *node,
-    const struct s3pve_call *call,
+    const struct lease_watch *watch,
     bool *ret_lives,
     struct s3pve_error *err
 ) {
-    const int *cancel = call ? call->cancel : NULL;
+    const int *cancel = watch->call.cancel;
     int64_t began_ms = clock_boottime_ms(),
-            most_ms = call && call->timeout_ms ? call->timeout_ms : INT64_MAX;
+            most_ms = watch->call.timeout_ms ? watch->call.timeout_ms : INT64_MAX;
     struct sighting first, now;
     int64_t since_ms, looked_ms;
 
@@ -287,6 +287,10 @@ int lease_owner_lives(
         pthread_mutex_lock(&lease->lock);
         wait_ms(lease, lease->times.renew / 4);
         pthread_mutex_unlock(&lease->lock);
+        if (watch->has_let_go && watch->has_let_go(watch->ctx)) {
+            *ret_lives = true;
+            return 0;
+        }
         looked_ms = clock_boottime_ms();
         if (look(lease, node, cancel, &now, err) < 0)
             return -1;

@@ -38,12 +38,19 @@ void lease_drop(struct lease *lease);
 /* The number of the time in which it is valid now; 0: it is not. */
 uint64_t lease_term(struct lease *lease);
 
-/* Does @node run, under that incarnation?  May take as long as a lease.  @call: NULL, or how long
- * it may take (0: as long as it does) and what ends it; with TIMEOUT it is not known. */
+/* How long to look at another's, and what ends it. */
+struct lease_watch {
+    struct s3pve_call call;        /* .timeout_ms 0: as long as it takes */
+    bool (*has_let_go)(void *ctx); /* NULL, or asked at each look: has it what we want no more? */
+    void *ctx;
+};
+
+/* Does @node run, under that incarnation?  May take as long as a lease.  Of one that has let go it
+ * says that it lives, at once; with TIMEOUT it is not known. */
 int lease_owner_lives(
     struct lease *lease,
     const struct volume_node *node,
-    const struct s3pve_call *call,
+    const struct lease_watch *watch,
     bool *ret_lives,
     struct s3pve_error *err
 );

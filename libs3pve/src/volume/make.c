@@ -59,7 +59,8 @@ int volume_mark_deleted(
         return -1;
     if (root->deleting)
         return 0;
-    if (root_check_writable(root, err) < 0 || root_check_owner(store, ctx, root, node, err) < 0)
+    if (root_check_writable(root, err) < 0 ||
+        root_check_owner(store, ctx, root, etag, node, err) < 0)
         return -1;
     root->deleting = true;
     return root_swap(store, ctx, root, etag, err);

@@ -24,12 +24,14 @@ struct opening {
 
 /* --------------------------------------------------------------------- root */
 
-static int read_root(struct opening *o, struct s3pve_error *err) {
+/* Nobody who lives has it. */
+static int read_root(struct opening *o, const struct volume_node *node, struct s3pve_error *err) {
     struct volume_params *params = &o->volume->params;
 
     if (root_read(o->store, o->ctx, o->root, o->etag, err) < 0)
         return -1;
-    if (root_check_writable(o->root, err) < 0)
+    if (root_check_writable(o->root, err) < 0 ||
+        root_check_owner(o->store, o->ctx, o->root, o->etag, node, err) < 0)
         return -1;
     memcpy(params->uuid, o->root->uuid, UUID_LEN);
     params->size = o->root->size;
@@ -335,8 +337,7 @@ static void start(struct opening *o) {
 }
 
 static int open_steps(struct opening *o, const struct volume_node *node, struct s3pve_error *err) {
-    if (read_root(o, err) < 0 || root_check_owner(o->store, o->ctx, o->root, node, err) < 0 ||
-        read_journal(o, err) < 0)
+    if (read_root(o, node, err) < 0 || read_journal(o, err) < 0)
         return -1;
     if (claim(o, node, err) < 0 || roll_forward(o, err) < 0 || recover_journal(o, err) < 0)
         return -1;

@@ -61,7 +61,8 @@ struct volume_store {
     /* The version @etag; where the server knows no such condition: what is there. */
     int (*root_delete)(void *ctx, const char *etag, struct s3pve_error *err);
 
-    /* Does the process that owns it live?  May take as long as a lease. */
+    /* Does the process that owns it live?  May take as long as a lease; if that one lets go of it
+     * meanwhile, it lives. */
     int (*owner_lives
     )(void *ctx, const char *node, const char *incarnation, bool *ret_lives, struct s3pve_error *err
     );

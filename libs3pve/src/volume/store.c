@@ -163,18 +163,37 @@ static int header_get(
 
 /* ----------------------------------------------------------- node's concerns */
 
+struct watched {
+    struct store *store;
+    const struct volume_node *owner;
+};
+
+/* Who closes it writes his lease no more, if it was his last: then the root alone tells. */
+static bool has_let_go(void *ctx) {
+    const struct watched *watched = ctx;
+    _cleanup_(root_clear) struct root root = {0};
+    struct s3pve_error err = S3PVE_ERROR_INIT;
+    char etag[ETAG_ROOM];
+
+    if (store_root(watched->store, &root, etag, &err) < 0)
+        return err.code == S3PVE_E_NOT_FOUND;
+    return root.owner.state == ROOT_CLOSED || strcmp(root.owner.node, watched->owner->name) != 0;
+}
+
 static int owner_lives(
     void *ctx, const char *node, const char *incarnation, bool *ret_lives, struct s3pve_error *err
 ) {
     struct store *store = ctx;
-    struct s3pve_call call = {.cancel = store->cancel};
     struct volume_node owner = {0};
+    struct watched watched = {store, &owner};
+    struct lease_watch watch = {
+        .call.cancel = store->cancel, .has_let_go = has_let_go, .ctx = &watched};
 
     if (store->until_ms)
-        call.timeout_ms = store_left_ms(store);
+        watch.call.timeout_ms = store_left_ms(store);
     snprintf(owner.name, sizeof(owner.name), "%s", node);
     snprintf(owner.incarnation, sizeof(owner.incarnation), "%s", incarnation);
-    return lease_owner_lives(store->lease, &owner, &call, ret_lives, err);
+    return lease_owner_lives(store->lease, &owner, &watch, ret_lives, err);
 }
 
 static int superblocks_read(

@@ -80,23 +80,51 @@ int root_swap(
     return became > 0 ? 0 : -1;
 }
 
+static bool is_same_owner(const struct root_owner *a, const struct root_owner *b) {
+    return a->state != ROOT_CLOSED && b->state != ROOT_CLOSED && strcmp(a->node, b->node) == 0 &&
+           strcmp(a->incarnation, b->incarnation) == 0;
+}
+
+/* 0: it is dead, 1: it has let go, and the root is read anew; -1 with @err set. */
+static int watch_owner(
+    const struct volume_store *store,
+    void *ctx,
+    struct root *root,
+    char etag[ETAG_ROOM],
+    struct s3pve_error *err
+) {
+    const struct root_owner owner = root->owner;
+    bool lives = false;
+
+    if (store->owner_lives(ctx, owner.node, owner.incarnation, &lives, err) < 0)
+        return -1;
+    if (!lives)
+        return 0;
+    root_clear(root);
+    if (root_read(store, ctx, root, etag, err) < 0 || root_check_writable(root, err) < 0)
+        return -1;
+    if (is_same_owner(&owner, &root->owner))
+        return error_set(err, S3PVE_E_CONFLICT, "node '%s' has the volume open", owner.node);
+    return 1;
+}
+
 int root_check_owner(
     const struct volume_store *store,
     void *ctx,
-    const struct root *root,
+    struct root *root,
+    char etag[ETAG_ROOM],
     const struct volume_node *node,
     struct s3pve_error *err
 ) {
-    const struct root_owner *owner = &root->owner;
-    bool lives = false;
+    for (int i = 0; i < SWAP_TRIES; i++) {
+        int rc = 0;
 
-    if (owner->state == ROOT_CLOSED || strcmp(owner->node, node->name) == 0)
-        return 0;
-    if (store->owner_lives(ctx, owner->node, owner->incarnation, &lives, err) < 0)
-        return -1;
-    if (lives)
-        return error_set(err, S3PVE_E_CONFLICT, "node '%s' has the volume open", owner->node);
-    return 0;
+        if (root->owner.state != ROOT_CLOSED && strcmp(root->owner.node, node->name) != 0)
+            rc = watch_owner(store, ctx, root, etag, err);
+        if (rc <= 0)
+            return rc;
+    }
+    return error_set(err, S3PVE_E_CONFLICT, "others have the volume, one after the other");
 }
 
 /* LOST: somebody was faster; the next look says whether that was an owner. */

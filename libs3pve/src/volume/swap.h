@@ -26,12 +26,16 @@ int root_swap(
     struct s3pve_error *err
 );
 
-/* Not open on a node that lives; or on @node, where a lock on the journal decides.  0, or -1 with
- * @err set: CONFLICT names the node. */
+/*
+ * Not open on a node that lives; or on @node, where a lock on the journal decides.  May take as
+ * long as a lease: if the owner lets go meanwhile, @root and @etag are what he left. Return: 0, or
+ * -1 with @err set: CONFLICT names the node; NOT_FOUND.
+ */
 int root_check_owner(
     const struct volume_store *store,
     void *ctx,
-    const struct root *root,
+    struct root *root,
+    char etag[ETAG_ROOM],
     const struct volume_node *node,
     struct s3pve_error *err
 );
