@@ -49,8 +49,9 @@ struct s3pve_volume_info {
 
 #define S3PVE_VOLUME_FILE UINT64_MAX /* as a size: as long as what is written to it */
 
-/** s3pve_volume_create() - one write to the bucket.  @size: bytes, of whole sectors (512), or
- *  S3PVE_VOLUME_FILE.  Return: 0, or -1 (CONFLICT: there is one; INVALID) */
+/** s3pve_volume_create() - one write to the bucket.  @size: bytes, of whole sectors (512), at least
+ *  one; or S3PVE_VOLUME_FILE, which begins with none.  Return: 0, or -1 (CONFLICT: there is one;
+ *  INVALID) */
 int s3pve_volume_create(
     struct s3pve_client *client,
     const char *name,

@@ -67,7 +67,7 @@ for my $bad (
         like($err, qr/^s3pve: volume $verb: [^\n]+\n\z/, '... in one line');
     }
 }
-for my $size ('', '1X', '0x10', '1e3', '1000', '20P', 'G') {
+for my $size ('', '0', '0K', '1X', '0x10', '1e3', '1000', '20P', 'G') {
     ($status, $out, $err) = run('create', '100/vm-100-disk-2.raw', $size);
     is($status, 2, "a size of '$size': status 2");
     like($err, qr/size/, '... and says so');

@@ -192,7 +192,8 @@ for my $verb (qw(stat create delete rename resize activate deactivate)) {
 }
 invalid('volume-create', { name => '1/a.raw', size => $_ }, qr/"size" must be a number of bytes/)
     for -1, 1.5, '512', JSON::PP::null;
-invalid('volume-create', { name => '1/a.raw', size => 511 }, qr/./);
+invalid('volume-create', { name => '1/a.raw', size => $_ }, qr/size must be whole sectors/)
+    for 0, 511, 513;
 invalid('volume-resize', { name => '1/a.raw' }, qr/needs size/);
 invalid('volume-rename', { name => '1/a.raw' }, qr/needs to/);
 invalid('volume-rename', { name => '1/a.raw', to => '../b' }, qr/./);

@@ -59,6 +59,8 @@ static void test_idle(void) {
     is_int(s3pve_volume_create(client, DISK, SIZE, NULL, &err), -1, "a second time it is not");
     is_int(err.code, S3PVE_E_CONFLICT, "... but a conflict: %s", err.message);
     is_int(s3pve_volume_create(client, "100/vm-100-disk-1.raw", 100, NULL, &err), -1, "no sector");
+    is_int(s3pve_volume_create(client, "100/vm-100-disk-1.raw", 0, NULL, &err), -1, "no bytes");
+    is_int(err.code, S3PVE_E_INVALID, "... %s", err.message);
     is_int(s3pve_volume_create(client, "100/../x.raw", 512, NULL, &err), -1, "nor a bad name");
     is_int(err.code, S3PVE_E_INVALID, "... %s", err.message);
     is_int(s3pve_volume_stat(client, DISK, &info, NULL, &err), 0, "it is found %s", err.message);

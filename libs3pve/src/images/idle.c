@@ -145,8 +145,13 @@ _public_ int s3pve_volume_create(
 
     if (idle_begin(&idle, client, name, call, err) < 0)
         return -1;
-    if (size != S3PVE_VOLUME_FILE && (size % 512 || size > VOLUME_BYTES_MAX))
-        return error_set(err, S3PVE_E_INVALID, "%s: a size of whole sectors, please", name);
+    if (size != S3PVE_VOLUME_FILE && (!size || size % 512 || size > VOLUME_BYTES_MAX))
+        return error_set(
+            err,
+            S3PVE_E_INVALID,
+            "%s: its size must be whole sectors of 512 bytes, at least one",
+            name
+        );
     if (make_root(&idle.root, size, &cause) == 0 && create(&idle, &cause) == 0)
         return 0;
     if (err)
