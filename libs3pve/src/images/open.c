@@ -7,6 +7,7 @@
 #include "images/length.h"
 
 #define HAND_BACK_TRIES 2
+#define HAND_BACK_TELL 1000u /* ms */
 
 static void set_runtime(struct s3pve_volume *volume, struct runtime *runtime) {
     LOCK_SCOPE(&volume->all->lock);
@@ -327,8 +328,8 @@ static int open_what_is_left(
 static int hand_back(struct s3pve_volume *volume, struct limit *limit, struct s3pve_error *err) {
     struct runtime_wait wait = limit_wait(limit);
 
-    if (wait.timeout_ms > 2 * CANCEL_LOOK_MS)
-        wait.timeout_ms -= CANCEL_LOOK_MS; /* so that it can say how much is missing */
+    /* Sooner than the call's own time, so that it can say how much is missing. */
+    wait.timeout_ms -= wait.timeout_ms < 8 * HAND_BACK_TELL ? wait.timeout_ms / 8 : HAND_BACK_TELL;
     if (length_store(volume, &wait, err) == 0 &&
         runtime_hand_back(volume->runtime, &wait, err) == 0) {
         remove_all(volume);
