@@ -51,7 +51,7 @@ my $md5 = md5($one);
 good($one->volume('deactivate', $DISK), 'it is handed back');
 my $begin = time();
 good($two->volume('activate', $DISK), 'now the other has it');
-cmp_ok(time() - $begin, '<', 6, '... at once');
+cmp_ok(time() - $begin, '<', 30, '... at once');
 is(md5($two), $md5, '... and it is the same disk');
 good($two->volume('deactivate', $DISK), '... and hands it back');
 
@@ -72,7 +72,7 @@ $one->crash();
 $begin = time();
 $answer = $two->volume('activate', $DISK, timeout => 3);
 isnt($answer->{code} // 'OK', 'OK', 'the other does not have it at once');
-good($two->volume('activate', $DISK, timeout => 100), 'but after a while');
+good($two->volume('activate', $DISK, timeout => 300), 'but after a while');
 cmp_ok(time() - $begin, '>', 20, sprintf('... of %.0f s', time() - $begin));
 io($two, 'read -P 11 0 8M', 'read -P 12 8M 1M', 'read -P 13 9M 1M', 'write -P 14 0 1M', 'flush');
 ok($one->start(), 'the first one lives after all');
@@ -96,13 +96,13 @@ good($two->volume('deactivate', $DISK), 'it moves on');
 good($one->volume('activate', $DISK), '... to the first');
 io($one, 'write -P 15 0 1M', 'flush');
 kill('STOP', $one->{pid});
-good($two->volume('activate', $DISK, timeout => 100), 'which stands still until the other has it');
+good($two->volume('activate', $DISK, timeout => 300), 'which stands still until the other has it');
 io($two, 'write -P 16 0 1M', 'flush');
 kill('CONT', $one->{pid});
 my @late = ('qemu-io', '-f', 'raw', $one->nbd($DISK), '-c', 'write -P 17 0 1M', '-c', 'flush');
 isnt((run_cmd(@late))[0], 0, '... and can promise nothing any more');
 ok(
-    wait_until(10, sub { $one->output() =~ m/volumes: \Q$DISK\E has failed/ }),
+    wait_until(60, sub { $one->output() =~ m/volumes: \Q$DISK\E has failed/ }),
     '... which is logged'
 );
 diag(grep { m/has failed/ } split(/^/m, $one->output()));

@@ -109,7 +109,7 @@ my sub client () {
     my $pid = open(my $to, '|-', "qemu-io -f raw '$uri' >/dev/null") // die "fork: $!\n";
     $to->autoflush(1);
     print {$to} "read 0 4k\n";
-    wait_until(10, sub { $daemon->open_volume($DISK)->{users} == 1 }) or die "no client\n";
+    wait_until(60, sub { $daemon->open_volume($DISK)->{users} == 1 }) or die "no client\n";
     return $to;
 }
 my $to = client();
@@ -118,9 +118,9 @@ refused(
     $daemon->volume('deactivate', $DISK), 'CONFLICT', 'with a client it is not deactivated',
     qr/NBD clients: 1$/
 );
-cmp_ok(time() - $begin, '<', 10, '... after a few seconds');
+cmp_ok(time() - $begin, '<', 60, '... after a few seconds');
 refused($daemon->volume('delete', $DISK), 'CONFLICT', 'nor deleted', qr/in use/);
-refused($daemon->volume('rename', $DISK, to => '102/x.raw'), 'CONFLICT', 'nor renamed');
+refused($daemon->volume('rename', $DISK, to => '102/x.raw'), 'CONFLICT', 'nor renamed', qr/active/);
 my $stop = $daemon->ask('stop');
 ok($stop->{busy} && $stop->{volumes} == 1, 'nor does the daemon stop');
 print {$to} "write -P 7 4k 4k\nflush\n";
@@ -220,7 +220,7 @@ my $other = S3PVE::Test::Daemon->new(
     args => ['--watch-interval', '0.3'],
 );
 ok($other->start(), 'another node') or diag($other->output());
-good($other->volume('activate', $DISK, timeout => 20), '... can have it at once');
+good($other->volume('activate', $DISK, timeout => 40), '... can have it at once');
 run_ok('qemu-io', '-f', 'raw', $other->nbd($DISK), '-c', 'read -P 5 0 1M');
 
 # --- a storage that is not wanted here any more
@@ -230,7 +230,7 @@ $daemon = $other;
 $to = client();
 spew("$other->{dir}/storage.cfg", "dir: local\n");
 ok(
-    wait_until(10, sub { $other->output() =~ m/staying for now: files or volumes are in use/ }),
+    wait_until(60, sub { $other->output() =~ m/staying for now: files or volumes are in use/ }),
     'a daemon that is not wanted any more stays while a guest has a disk'
 );
 ok($other->open_volume($DISK)->{active}, '... which goes on');

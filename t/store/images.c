@@ -121,6 +121,7 @@ static void test_life(void) {
     struct s3pve_volumes *one = node_open(client, &(struct node_options){.dir = dir, .name = "n1"});
     struct s3pve_volumes *two = node_open(client, &(struct node_options){.dir = dir, .name = "n2"});
     struct s3pve_call brief = {.timeout_ms = 300};
+    struct s3pve_call soon = {.timeout_ms = LEASE_OBSERVE_MS / 2};
     struct s3pve_volume *volume = NULL;
     struct s3pve_volume_stats stats;
 
@@ -148,7 +149,7 @@ static void test_life(void) {
     ok(!stats_of(one, DISK, &stats), "... and not open any more");
     is_int(count_files(dir, "n1"), 0, "... and nothing of it is left on the node");
     is_int(s3pve_volumes_deactivate(one, DISK, NULL, &err), 0, "... twice is fine");
-    is_int(s3pve_volumes_activate(two, DISK, &brief, &err), 0, "the other has it at once");
+    is_int(s3pve_volumes_activate(two, DISK, &soon, &err), 0, "the other has it at once");
     is_int(s3pve_volume_hold(two, DISK, NULL, &volume, &err), 0, "... holds it");
     ok(has_bytes(volume, 1000, 70000, 1), "... with what was written");
     ok(has_bytes(volume, SIZE * 2 - 5000, 5000, 2), "... to its new end");
@@ -167,7 +168,7 @@ static void test_life(void) {
 }
 
 static void test_linger(void) {
-    struct node_options options = {.dir = dir, .name = "n1", .linger_ms = 500};
+    struct node_options options = {.dir = dir, .name = "n1", .linger_ms = 2000};
     struct s3pve_volumes *one = node_open(client, &options);
     struct s3pve_volume *volume = NULL, *again = NULL;
     struct s3pve_volume_stats stats;
@@ -179,11 +180,11 @@ static void test_linger(void) {
     ok(again == volume, "... it is the same");
     is_int(put_bytes(volume, 0, 4096, 3), 0, "... written");
     s3pve_volume_release(again);
-    usleep(900000);
+    usleep(2500000);
     ok(stats_of(one, DISK, &stats), "who holds it is not disturbed");
     s3pve_volume_release(volume);
     ok(stats_of(one, DISK, &stats) && !stats.active, "released, it is open for a while");
-    for (unsigned i = 0; i < 100 && stats_of(one, DISK, &stats); i++)
+    for (unsigned i = 0; i < 600 && stats_of(one, DISK, &stats); i++)
         usleep(100000);
     ok(!stats_of(one, DISK, &stats), "... and then not");
     s3pve_volume_stat(client, DISK, &info, NULL, &err);

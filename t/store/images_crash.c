@@ -63,7 +63,7 @@ static enum s3pve_volume_state state_of(const char *name) {
 }
 
 static bool gets_closed(const char *name) {
-    for (unsigned i = 0; i < 200 && state_of(name) != S3PVE_VOLUME_CLOSED; i++)
+    for (unsigned i = 0; i < 1200 && state_of(name) != S3PVE_VOLUME_CLOSED; i++)
         usleep(50000);
     return state_of(name) == S3PVE_VOLUME_CLOSED;
 }
@@ -133,7 +133,7 @@ static void test_killed(void) {
     node = open_n1("boot-2");
     is_int(s3pve_volumes_recover(node, NULL, &err), 0, "after a reboot nothing is active");
     ok(gets_closed(disks[0]) && gets_closed(disks[1]), "... and all is handed back");
-    for (unsigned i = 0; i < 100 && count_files(dir, "n1"); i++)
+    for (unsigned i = 0; i < 1200 && count_files(dir, "n1"); i++)
         usleep(50000);
     is_int(count_files(dir, "n1"), 0, "... and nothing is left on the node");
     s3pve_volumes_close(node);

@@ -102,7 +102,7 @@ static void test_background(void) {
     file = hold(node);
     put_bytes(file, 0, 5000, 1);
     is_int((long long)length_of(FILE1), 0, "a write is not told to the bucket at once");
-    for (unsigned i = 0; i < 150 && length_of(FILE1) != 5000; i++)
+    for (unsigned i = 0; i < 600 && length_of(FILE1) != 5000; i++)
         usleep(100000);
     is_int((long long)length_of(FILE1), 5000, "... but after a while, whoever holds it");
     s3pve_volume_release(file);

@@ -163,13 +163,16 @@ static void look(unsigned round) {
 }
 
 static void live_and_die(void) {
+    unsigned n_ops = shared->n_ops;
     pid_t pid;
 
     seed++;
     pid = fork();
     if (pid == 0)
         work_until_killed();
-    usleep(150000 + chance(500) * 1000);
+    for (unsigned i = 0; i < 6000 && shared->n_ops < n_ops + 4; i++)
+        usleep(10000);
+    usleep(chance(500) * 1000);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
 }

@@ -91,7 +91,7 @@ sub start ($self) {
     }
     $self->{pid} = $pid;
     wait_until(
-        20,
+        60,
         sub { !$self->alive() || substr($self->output(), $before) =~ m/start: s3pved / }
     );
     return $self->alive();
